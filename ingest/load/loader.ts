@@ -1,0 +1,508 @@
+/**
+ * The loop from Kafka to the table: fetched batches in, one fenced insert at a time out, offsets committed only after the rows were
+ * read back. Two batches exist: one is filled while the other is inserted; when both are full, Kafka waits. Memory is bounded by that.
+ *
+ * A *term* is the time between two joins of the group. Everything begun in an earlier term notices that at its next step and stops:
+ * its rows are dropped (they will be read again, by us or by the next owner) or, if already sent, found by the next take.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { TimeLimits } from '../contract/clock.ts'
+import type { Log } from '../runtime/log.ts'
+import type { FlushReason, IngestVitals } from '../runtime/vitals.ts'
+import { Batch, insertBatch, type OffsetRange, storedPartitions } from '../store/batch.ts'
+import { DISK_FULL, errorCode, type Store, worthRetrying } from '../store/clickhouse.ts'
+import {
+  beginLog,
+  claim,
+  currentLog,
+  type Lease,
+  NotAssigned,
+  noteProgress,
+  type Progress,
+  readProgress,
+} from '../store/owner.ts'
+import { createAdmission } from './admit.ts'
+import { decode } from './decode.ts'
+import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from './gate.ts'
+import type { FetchedBatch, KafkaSource, Listener } from './kafka.ts'
+
+export interface LoaderOptions {
+  readonly store: Store
+  readonly source: KafkaSource
+  readonly topic: string
+  readonly flush: { readonly rows: number; readonly bytes: number; readonly age_ms: number }
+  readonly limits: TimeLimits
+  /** After the topic was deleted and created again: begin a new log instead of stopping. */
+  readonly accept_new_log: boolean
+  readonly vitals: IngestVitals
+  readonly log: Log
+  /** The loader cannot go on: the process must end. Kafka remembers what is not stored. */
+  readonly onFatal: (error: Error) => void
+}
+
+/** The topic is not the one whose offsets we stored. */
+export class TopicRecreated extends Error {
+  override readonly name = 'TopicRecreated'
+}
+
+const HEARTBEAT_EVERY_MS = 1_000
+const RETRY_FIRST_MS = 100
+const RETRY_MOST_MS = 5_000
+const NOTE_PROGRESS_EVERY_MS = 60_000
+/** Messages decoded in one go before other work of the process gets its turn. */
+const YIELD_EVERY = 1_000
+
+export class Loader implements Listener {
+  readonly #options: LoaderOptions
+  #filling: Batch
+  #spare: Batch
+  #inserting: Promise<void> | undefined
+  #flushTimer: NodeJS.Timeout | undefined
+
+  /** Rises with every join and every loss of partitions. */
+  #term = 0
+  #taking: Promise<void> = Promise.resolve()
+  #lease: Lease | undefined
+  readonly #gates = new Map<number, Gate>()
+  #heartbeats = 0
+
+  readonly #progress = new Map<number, Progress>()
+  readonly #highWatermarks = new Map<number, number>()
+  #oldestAt_ms = Number.POSITIVE_INFINITY
+  #progressNoted_at_ms = 0
+  #stopping = false
+
+  constructor(options: LoaderOptions) {
+    this.#options = options
+    const admit = createAdmission(field => options.vitals.contextOther.inc({ field }))
+    this.#filling = new Batch(admit)
+    this.#spare = new Batch(admit)
+  }
+
+  /** Undefined once partitions are taken; otherwise what is being waited for. */
+  notReady(): string | undefined {
+    return this.#lease ? undefined : 'waiting for partitions to be assigned and taken'
+  }
+
+  /** Start of the oldest event since this was last asked: how far back cells may have changed. */
+  takeOldestAt(): number {
+    const oldest = this.#oldestAt_ms
+    this.#oldestAt_ms = Number.POSITIVE_INFINITY
+    return oldest
+  }
+
+  // — joining, taking —
+
+  onAssigned(partitions: readonly number[]): void {
+    this.#options.log.info({ partitions: partitions.length }, 'partitions_assigned')
+    this.#beginTerm(partitions)
+  }
+
+  onHeartbeat(): void {
+    this.#heartbeats++
+  }
+
+  onCrash(error: Error, restarts: boolean): void {
+    this.#options.log.warn({ error: error.message, restarts }, 'consumer_failed')
+    if (!restarts) this.#options.onFatal(error)
+  }
+
+  /** Everything of the last term is void; the partitions are taken anew. Takes follow one another. */
+  #beginTerm(partitions: readonly number[], afterHeartbeat = false): void {
+    const term = ++this.#term
+    this.#lease = undefined
+    this.#gates.clear()
+    this.#highWatermarks.clear()
+    this.#options.vitals.partitions.set(0)
+    this.#options.vitals.lag.reset()
+    this.#options.vitals.lagUnknown.set(partitions.length)
+    this.#taking = this.#taking
+      .then(() => this.#take(term, partitions, afterHeartbeat))
+      .catch(error => this.#fatal(error))
+  }
+
+  async #take(term: number, partitions: readonly number[], afterHeartbeat: boolean): Promise<void> {
+    const { source, log, vitals } = this.#options
+    const current = () => this.#term === term && !this.#stopping
+    // An insert of the last term sees that its term is over and ends; its rows are judged by what the take finds.
+    await this.#inserting
+    this.#discardFilling()
+    this.#progress.clear()
+    if (afterHeartbeat) {
+      // Another writer has claimed what we thought ours: only the group can say that it is.
+      const seen = this.#heartbeats
+      while (current() && this.#heartbeats === seen) await sleep(100)
+    }
+    if (partitions.length === 0) return
+    for (let attempt = 0; current(); attempt++) {
+      try {
+        const gates = await this.#claimAndRead(partitions, current)
+        if (!gates || !current()) return
+        for (const gate of gates) {
+          this.#gates.set(gate.partition, gate)
+          source.seek(gate.partition, fetchPosition(gate))
+        }
+        vitals.takes.inc()
+        vitals.partitions.set(partitions.length)
+        log.info({ partitions: partitions.length, log_id: this.#lease?.log_id }, 'partitions_taken')
+        return
+      } catch (error) {
+        if (error instanceof NotAssigned) return
+        if (error instanceof TopicRecreated || !worthRetrying(error)) throw error
+        this.#reportRetry(error, attempt, 'take_failed')
+        await pause(attempt, current)
+      }
+    }
+  }
+
+  async #claimAndRead(partitions: readonly number[], current: () => boolean): Promise<Gate[] | undefined> {
+    const { store, source, topic } = this.#options
+    const { log_id, incarnation } = await currentLog(store, topic)
+    const lease = await claim(store, log_id, partitions, current)
+    const progress = await readProgress(store, log_id, partitions)
+    const ends = await source.logEnds()
+    const gates: Gate[] = []
+    for (const partition of partitions) {
+      const end = ends.get(partition)
+      if (!end) throw new Error(`partition ${partition} is assigned, but Kafka does not list it`)
+      const { next = end.low, last_appended_at_ms } = progress.get(partition) ?? {}
+      const canVerify = last_appended_at_ms !== undefined && end.low < next
+      const gate: Gate = { partition, next, verify_appended_at_ms: canVerify ? last_appended_at_ms : undefined }
+      if (!compareEnds(gate, end.low, end.high).ok) {
+        await this.#otherLog(partition, `it ends at ${end.high}, but ${next} offsets are stored`, incarnation)
+        return this.#claimAndRead(partitions, current)
+      }
+      gates.push(gate)
+    }
+    if (!current()) return undefined
+    this.#lease = lease
+    for (const gate of gates) {
+      this.#progress.set(gate.partition, {
+        next: gate.next,
+        last_appended_at_ms: progress.get(gate.partition)?.last_appended_at_ms,
+      })
+    }
+    return gates
+  }
+
+  /** Begins a new log where that is allowed. */
+  async #otherLog(partition: number, what: string, incarnation: number): Promise<void> {
+    const { store, topic, accept_new_log, log } = this.#options
+    if (!accept_new_log) {
+      throw new TopicRecreated(
+        `topic ${topic}, partition ${partition}: ${what}. The topic was deleted and created again; start with --accept-new-log to begin a new log beside the stored one`,
+      )
+    }
+    await beginLog(store, topic, incarnation + 1)
+    log.warn({ topic, incarnation: incarnation + 1 }, 'new_log_begun')
+  }
+
+  // — batches in —
+
+  async onBatch(fetched: FetchedBatch): Promise<void> {
+    const gate = await this.#gateOf(fetched)
+    if (!gate) return
+    if (place(gate, fetched.fetched_offset) === 'elsewhere') return this.#sendBack(gate, fetched)
+    let decoded = 0
+    for (const message of fetched.messages) {
+      const offset = Number(message.offset)
+      const appended_at_ms = Number(message.timestamp)
+      if (gate.verify_appended_at_ms !== undefined) {
+        if (!verifySameLog(gate, offset, appended_at_ms)) return this.#foundOtherLog(gate)
+        gate.verify_appended_at_ms = undefined
+        continue
+      }
+      if (offset < gate.next) continue
+      if (this.#stopping) return
+      if (offset > gate.next)
+        this.#append(gate, offset - gate.next, appended_at_ms, { gap: 'control', offsets: offset - gate.next }, 0)
+      const content = decode(message.value, message.key, appended_at_ms, this.#options.limits)
+      this.#append(gate, 1, appended_at_ms, content, message.value?.length ?? 0)
+      if (++decoded % YIELD_EVERY === 0 || this.#isFull()) {
+        await this.#room(fetched.heartbeat)
+        // A new term has its own gates: the rest of this fetch is not wanted any more.
+        if (this.#gates.get(gate.partition) !== gate) return
+      }
+    }
+    if (fetched.last_offset >= gate.next && gate.verify_appended_at_ms === undefined) {
+      const offsets = fetched.last_offset + 1 - gate.next
+      this.#append(gate, offsets, Date.now(), { gap: 'control', offsets }, 0)
+    }
+    this.#highWatermarks.set(gate.partition, fetched.high_watermark)
+    this.#reportLag()
+  }
+
+  /** Records that Kafka has and the table has not. Known once a partition was fetched in this term. */
+  #reportLag(): void {
+    const { vitals } = this.#options
+    for (const [partition, high] of this.#highWatermarks) {
+      const stored = this.#progress.get(partition)?.next
+      if (stored !== undefined) vitals.lag.set({ partition }, Math.max(0, high - stored))
+    }
+    vitals.lagUnknown.set(this.#gates.size - this.#highWatermarks.size)
+  }
+
+  /** The gate of the partition, waiting for a take in progress; undefined if the partition is not ours. */
+  async #gateOf({ partition, heartbeat }: FetchedBatch): Promise<Gate | undefined> {
+    for (;;) {
+      const gate = this.#gates.get(partition)
+      if (gate || this.#stopping) return gate
+      const taking = this.#taking
+      await heartbeating(taking, heartbeat)
+      if (taking === this.#taking) return this.#gates.get(partition)
+    }
+  }
+
+  async #sendBack(gate: Gate, fetched: FetchedBatch): Promise<void> {
+    const { source, vitals, log } = this.#options
+    const end = (await source.logEnds()).get(gate.partition)
+    if (this.#gates.get(gate.partition) !== gate || !end) return
+    const ends = compareEnds(gate, end.low, end.high)
+    if (!ends.ok) return this.#foundOtherLog(gate)
+    if (ends.expired !== undefined) {
+      const offsets = ends.expired - gate.next
+      log.error({ partition: gate.partition, offsets }, 'offsets_expired')
+      vitals.expired.inc(offsets)
+      gate.verify_appended_at_ms = undefined
+      this.#append(gate, offsets, Date.now(), { gap: 'expired', offsets }, 0)
+    } else if (gate.verify_appended_at_ms !== undefined && end.low >= gate.next) {
+      gate.verify_appended_at_ms = undefined
+    }
+    vitals.seeks.inc()
+    log.debug({ partition: gate.partition, fetched: fetched.fetched_offset, next: gate.next }, 'sent_back')
+    source.seek(gate.partition, fetchPosition(gate))
+  }
+
+  async #foundOtherLog(gate: Gate): Promise<void> {
+    const { store, topic } = this.#options
+    const { incarnation } = await currentLog(store, topic)
+    if (this.#gates.get(gate.partition) !== gate) return
+    const partitions = [...this.#gates.keys()]
+    try {
+      await this.#otherLog(
+        gate.partition,
+        `the record before offset ${gate.next} is not the one that was stored`,
+        incarnation,
+      )
+      this.#beginTerm(partitions)
+    } catch (error) {
+      this.#fatal(error)
+    }
+  }
+
+  #append(
+    gate: Gate,
+    offsets: number,
+    appended_at_ms: number,
+    content: Parameters<Batch['append']>[1],
+    bytes: number,
+  ): void {
+    if (!this.#lease) return
+    const { vitals } = this.#options
+    const position = {
+      log_id: this.#lease.log_id,
+      kafka_partition: gate.partition,
+      kafka_offset: gate.next,
+      appended_at_ms,
+    }
+    this.#filling.append(position, content, bytes)
+    gate.next += offsets
+    if ('refusal' in content) vitals.rejects.inc({ reason: content.refusal.reason })
+    else if ('event' in content) {
+      if (content.extensions > 0) vitals.extensions.inc(content.extensions)
+      if (content.at_ms < this.#oldestAt_ms) this.#oldestAt_ms = content.at_ms
+    }
+    this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), this.#options.flush.age_ms)
+  }
+
+  // — batches out —
+
+  #isFull(): boolean {
+    const { rows, bytes } = this.#options.flush
+    return this.#filling.rows >= rows || this.#filling.bytes >= bytes
+  }
+
+  /** Lets other work run, and returns once the batch in the making can take more. */
+  async #room(heartbeat: () => Promise<void>): Promise<void> {
+    await new Promise<void>(resolve => setImmediate(resolve))
+    while (this.#isFull()) {
+      if (!this.#inserting) this.#flushNow(this.#filling.rows >= this.#options.flush.rows ? 'rows' : 'bytes')
+      else await heartbeating(this.#inserting, heartbeat)
+    }
+  }
+
+  /** Sends the batch in the making, unless one is under way: then it follows as soon as that is done. */
+  #flushNow(reason: FlushReason): void {
+    clearTimeout(this.#flushTimer)
+    this.#flushTimer = undefined
+    if (this.#inserting || this.#filling.rows === 0) return
+    const batch = this.#filling
+    this.#filling = this.#spare
+    this.#spare = batch
+    this.#inserting = this.#store(batch, this.#term, reason)
+      .catch(error => this.#fatal(error))
+      .finally(() => {
+        batch.clear()
+        this.#inserting = undefined
+        const begun = this.#filling.begun_at_ms
+        if (begun === undefined) return
+        const wait = begun + this.#options.flush.age_ms - Date.now()
+        if (this.#isFull() || wait <= 0) this.#flushNow(this.#isFull() ? 'rows' : 'age')
+        else this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), wait)
+      })
+  }
+
+  /** Inserts, reads back, commits. On any answer but success: takes the partitions again, and lets the data say what happened. */
+  async #store(batch: Batch, term: number, reason: FlushReason): Promise<void> {
+    const { store, vitals } = this.#options
+    const current = () => this.#term === term
+    const begun = performance.now()
+    const done = new Map<number, OffsetRange>()
+    for (let attempt = 0; batch.ranges.size > 0; attempt++) {
+      const lease = this.#lease
+      if (!current() || !lease) return
+      try {
+        if (attempt > 0) {
+          const stored = await this.#askWhatIsStored(batch, current)
+          if (!stored) return
+          for (const partition of stored) this.#finish(batch, partition, done)
+          if (batch.ranges.size === 0) break
+        }
+        if (!this.#lease) return
+        await insertBatch(store, this.#lease, batch)
+        const stored = await storedPartitions(store, this.#lease, batch)
+        for (const partition of stored) this.#finish(batch, partition, done)
+        break
+      } catch (error) {
+        if (error instanceof NotAssigned) return
+        if (!worthRetrying(error)) throw error
+        vitals.insertFailures.inc({ code: String(errorCode(error) ?? 'network') })
+        this.#reportRetry(error, attempt, 'insert_failed')
+        await pause(attempt, current)
+      }
+    }
+    vitals.insertSeconds.observe((performance.now() - begun) / 1000)
+    if (batch.oldest_appended_at_ms !== undefined) {
+      vitals.freshnessSeconds.observe(Math.max(0, Date.now() - batch.oldest_appended_at_ms) / 1000)
+    }
+    vitals.batches.inc({ reason })
+    this.#reportLag()
+    if (done.size > 0) await this.#commit(done, current)
+    if (batch.ranges.size > 0 && current()) this.#fencedOut(batch)
+  }
+
+  #finish(batch: Batch, partition: number, done: Map<number, OffsetRange>): void {
+    const range = batch.ranges.get(partition)
+    if (!range) return
+    done.set(partition, range)
+    batch.drop(partition)
+    this.#options.vitals.rows.inc(range.next - range.first)
+    this.#progress.set(partition, { next: range.next, last_appended_at_ms: range.last_appended_at_ms })
+  }
+
+  /**
+   * After an insert whose fate is unknown: claims again (the old insert is fenced or has ended), and reads how far the data goes.
+   * @returns the partitions whose rows turned out to be stored; undefined if the term must begin anew
+   */
+  async #askWhatIsStored(batch: Batch, current: () => boolean): Promise<number[] | undefined> {
+    const { store } = this.#options
+    const old = this.#lease
+    if (!old) return undefined
+    const lease = await claim(store, old.log_id, old.partitions, current)
+    const progress = await readProgress(store, old.log_id, old.partitions)
+    if (!current()) return undefined
+    this.#lease = lease
+    const stored: number[] = []
+    for (const [partition, range] of batch.ranges) {
+      const next = progress.get(partition)?.next
+      if (next === range.next) stored.push(partition)
+      else if (next !== undefined && next !== range.first) {
+        // Somebody else wrote meanwhile: start over from what is there.
+        this.#beginTerm(old.partitions, true)
+        return undefined
+      }
+    }
+    return stored
+  }
+
+  #fencedOut(batch: Batch): void {
+    const { vitals, log } = this.#options
+    vitals.fenced.inc(batch.ranges.size)
+    log.warn({ partitions: batch.ranges.size }, 'fenced')
+    this.#beginTerm([...this.#gates.keys()], true)
+  }
+
+  async #commit(done: ReadonlyMap<number, OffsetRange>, current: () => boolean): Promise<void> {
+    const { source, store, log } = this.#options
+    if (current()) {
+      await source
+        .commit(new Map([...done].map(([partition, range]) => [partition, range.next])))
+        .catch(error => log.debug({ error: String(error) }, 'commit_failed'))
+    }
+    const now = Date.now()
+    const lease = this.#lease
+    if (!lease || now - this.#progressNoted_at_ms < NOTE_PROGRESS_EVERY_MS) return
+    try {
+      await noteProgress(store, lease.log_id, this.#progress)
+      this.#progressNoted_at_ms = now
+    } catch (error) {
+      if (!worthRetrying(error)) throw error
+      log.warn({ error: String(error) }, 'note_progress_failed')
+    }
+  }
+
+  #discardFilling(): void {
+    clearTimeout(this.#flushTimer)
+    this.#flushTimer = undefined
+    this.#filling.clear()
+  }
+
+  #reportRetry(error: unknown, attempt: number, event: string): void {
+    const code = errorCode(error)
+    const fields = {
+      code: code ?? 'network',
+      attempt,
+      error: error instanceof Error ? error.message.slice(0, 300) : String(error),
+    }
+    if (code === DISK_FULL) this.#options.log.error(fields, 'clickhouse_disk_full')
+    else if (attempt === 0) this.#options.log.warn(fields, event)
+    else this.#options.log.debug(fields, event)
+  }
+
+  #fatal(error: unknown): void {
+    if (this.#stopping) return
+    this.#options.onFatal(error instanceof Error ? error : new Error(String(error)))
+  }
+
+  /** Accepts nothing new, stores what is in hand and notes how far that went. */
+  async stop(): Promise<void> {
+    this.#stopping = true
+    while (this.#inserting || this.#filling.rows > 0) {
+      this.#flushNow('stop')
+      await this.#inserting
+    }
+    const lease = this.#lease
+    if (lease) await noteProgress(this.#options.store, lease.log_id, this.#progress)
+  }
+}
+
+/** Waits for `work` while keeping the membership of the group. Throws what the heartbeat throws: the group rebalances. */
+async function heartbeating(work: Promise<unknown>, heartbeat: () => Promise<void>): Promise<void> {
+  let done = false
+  const finished = work.then(() => {
+    done = true
+  })
+  while (!done) {
+    const timer = new AbortController()
+    await Promise.race([finished, sleep(HEARTBEAT_EVERY_MS, undefined, { signal: timer.signal }).catch(() => {})])
+    timer.abort()
+    await heartbeat()
+  }
+}
+
+/** Exponential back-off with full jitter, ended early once `current` says no. */
+async function pause(attempt: number, current: () => boolean): Promise<void> {
+  const most = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** attempt)
+  const until = Date.now() + most / 2 + (Math.random() * most) / 2
+  while (current() && Date.now() < until) await sleep(Math.min(50, until - Date.now()))
+}

@@ -1,0 +1,112 @@
+/**
+ * Configuration: environment variables in, one typed object out.
+ * A value that does not fit stops the process before it touches anything, naming the variable.
+ * Only the files that start a process hand `process.env` to this; nothing else reads the environment.
+ */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+
+const port = z.coerce.number().int().min(1).max(65535)
+const whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max)
+const hostPortList = z.string().regex(/^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$/, 'expected host:port[,host:port…]')
+
+/** Every variable the project knows, with its default. Times and sizes carry their unit in the name. */
+const variables = z.object({
+  DATA_DIR: z.string().min(1).default('.data'),
+  LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+
+  KAFKA_PORT: port.default(19092),
+  KAFKA_BROKERS: hostPortList.optional(),
+  KAFKA_TOPIC: z
+    .string()
+    .regex(/^[a-zA-Z0-9._-]{1,200}$/)
+    .default('quality.events.v1'),
+  KAFKA_GROUP_ID: z.string().min(1).max(200).default('quality-ingest'),
+  KAFKA_PARTITIONS: whole(1, 1000).default(4),
+  KAFKA_SESSION_TIMEOUT_MS: whole(6_000, 300_000).default(30_000),
+
+  CLICKHOUSE_PORT: port.default(18123),
+  CLICKHOUSE_URL: z.url({ protocol: /^https?$/ }).optional(),
+  CLICKHOUSE_USER: z.string().min(1).default('default'),
+  CLICKHOUSE_PASSWORD: z.string().optional(),
+  CLICKHOUSE_DATABASE: z
+    .string()
+    .regex(/^[a-zA-Z_][a-zA-Z0-9_]{0,63}$/)
+    .default('stream_quality'),
+
+  HTTP_HOST: z.string().min(1).default('127.0.0.1'),
+  HTTP_PORT: port.default(18080),
+  INGEST_VITALS_PORT: port.default(19100),
+
+  INGEST_FLUSH_MS: whole(10, 60_000).default(500),
+  INGEST_FLUSH_ROWS: whole(1, 1_000_000).default(100_000),
+  INGEST_FLUSH_BYTES: whole(1_000_000, 1_000_000_000).default(64_000_000),
+  SETTLE_EVERY_MS: whole(100, 600_000).default(1_000),
+
+  TOO_OLD_HOURS: whole(1, 8_760).default(168),
+  FROM_FUTURE_SECONDS: whole(1, 86_400).default(300),
+  RAW_RETENTION_DAYS: whole(1, 3_650).default(30),
+  CELL_RETENTION_DAYS: whole(1, 3_650).default(30),
+  MINUTE_RETENTION_DAYS: whole(1, 3_650).default(400),
+})
+
+export type Variables = z.infer<typeof variables>
+export type Environment = Readonly<Record<string, string | undefined>>
+
+export interface Config extends Variables {
+  readonly brokers: readonly string[]
+  readonly clickhouse: {
+    readonly url: string
+    readonly username: string
+    readonly password: string
+    readonly database: string
+  }
+}
+
+/** A configuration nobody should start with. The message names the variable and what it would take. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/** The file in which the local ClickHouse keeps its generated password. */
+export const passwordFile = (dataDir: string): string => join(dataDir, 'clickhouse-password')
+
+/** Raw rows must outlive the oldest event that may still arrive by this much, or a late event would be settled alone. */
+const RETENTION_MARGIN_HOURS = 24
+
+/**
+ * @throws ConfigError naming every variable that does not fit
+ */
+export function readConfig(environment: Environment): Config {
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const parsed = variables.safeParse(given)
+  if (!parsed.success) {
+    const faults = parsed.error.issues.map(issue => `  ${issue.path.join('.')}: ${issue.message}`)
+    throw new ConfigError(`configuration refused:\n${faults.join('\n')}`)
+  }
+  const values = parsed.data
+  if (values.RAW_RETENTION_DAYS * 24 < values.TOO_OLD_HOURS + RETENTION_MARGIN_HOURS) {
+    throw new ConfigError(
+      `configuration refused:\n  RAW_RETENTION_DAYS: ${values.RAW_RETENTION_DAYS} days of raw events must exceed TOO_OLD_HOURS (${values.TOO_OLD_HOURS} h) by ${RETENTION_MARGIN_HOURS} h, or late events would overwrite cells whose raw has expired`,
+    )
+  }
+  return {
+    ...values,
+    brokers: (values.KAFKA_BROKERS ?? `127.0.0.1:${values.KAFKA_PORT}`).split(','),
+    clickhouse: {
+      url: values.CLICKHOUSE_URL ?? `http://127.0.0.1:${values.CLICKHOUSE_PORT}`,
+      username: values.CLICKHOUSE_USER,
+      password: values.CLICKHOUSE_PASSWORD ?? (values.CLICKHOUSE_URL ? '' : localPassword(values.DATA_DIR)),
+      database: values.CLICKHOUSE_DATABASE,
+    },
+  }
+}
+
+function localPassword(dataDir: string): string {
+  try {
+    return readFileSync(passwordFile(dataDir), 'utf8').trim()
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * The central promise as SQL: every offset that Kafka delivered is one row, none twice, none missing.
+ */
+import type { Store } from './clickhouse.ts'
+
+export interface PartitionAudit {
+  readonly log_id: string
+  readonly kafka_partition: number
+  readonly first: number
+  readonly next: number
+  /** Offsets between first and next that no row covers. Must be 0. */
+  readonly missing: number
+  /** Offsets covered more than once. Must be 0. */
+  readonly doubled: number
+  /** Offsets that Kafka had deleted before we read them. Must stay 0. */
+  readonly expired: number
+}
+
+/** Reads every position of the log: for tests, the demo's end and the audit of a partition, not for a dashboard's refresh. */
+export const AUDIT = `
+SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,
+  sumIf(kafka_offset - previous_next, previous_next IS NOT NULL AND kafka_offset > previous_next) AS missing,
+  sumIf(least(previous_next, kafka_offset + offsets) - kafka_offset, previous_next IS NOT NULL AND kafka_offset < previous_next) AS doubled,
+  sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired
+FROM (
+  SELECT log_id, kafka_partition, kafka_offset, offsets, kind, reason,
+    max(toNullable(kafka_offset + offsets)) OVER (
+      PARTITION BY log_id, kafka_partition ORDER BY kafka_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ) AS previous_next
+  FROM events_v1
+)
+GROUP BY log_id, kafka_partition
+ORDER BY log_id, kafka_partition`
+
+export const auditPartitions = (store: Store): Promise<PartitionAudit[]> => store.query<PartitionAudit>(AUDIT)
+
+/**
+ * The same promise over the recent rows, cheap enough to ask every minute: offsets uncovered (> 0) or covered twice (< 0) among those
+ * from the first that was ingested at or after `since_ms` on.
+ */
+export async function auditRecent(store: Store, since_ms: number): Promise<number> {
+  const rows = await store.query<{ off: number }>(
+    `SELECT sum(abs(toInt64(next) - toInt64(first) - toInt64(covered))) AS off FROM (
+       SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next, sum(offsets) AS covered
+       FROM events_v1 AS event
+       INNER JOIN (
+         SELECT log_id, kafka_partition, min(kafka_offset) AS begin FROM events_v1
+         WHERE ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') GROUP BY log_id, kafka_partition
+       ) AS recent USING (log_id, kafka_partition)
+       WHERE event.ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') - INTERVAL 1 HOUR AND event.kafka_offset >= recent.begin
+       GROUP BY log_id, kafka_partition
+     )`,
+    { since: since_ms },
+  )
+  return rows[0]?.off ?? 0
+}
