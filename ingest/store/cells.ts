@@ -54,7 +54,7 @@ const valueHistogram = (x: string, weight: string, known: string): CellColumn =>
  */
 const arrayHistogram = (xs: string): CellColumn =>
   histogram(
-    `mapFromArrays(arrayDistinct(groupArrayArray(arrayMap(x -> ${bucketSql('x')}, ${xs})) AS gathered) AS distinct_buckets, arrayMap(b -> countEqual(gathered, b), distinct_buckets))`,
+    `mapFromArrays(arraySort(arrayDistinct(groupArrayArray(arrayMap(x -> ${bucketSql('x')}, ${xs})) AS gathered)) AS distinct_buckets, arrayMap(b -> countEqual(gathered, b), distinct_buckets))`,
   )
 /** Per speaker, since each counts its own `seq`. */
 const perSource = (aggregate: string, valueType: string, perEvent: string): CellColumn => ({

@@ -36,12 +36,13 @@ ENGINE = ReplacingMergeTree
 ORDER BY (topic, incarnation)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
--- Which refused messages have been sent again? Noted before sending: each is sent at most once.
+-- Which refused messages have been sent again, and by which run of the replay? Noted before sending: each is sent at most once.
 CREATE TABLE IF NOT EXISTS replays_v1
 (
     log_id LowCardinality(String),
     kafka_partition UInt32,
     kafka_offset UInt64,
+    replay_id UUID,
     replayed_at DateTime64(3, 'UTC')
 )
 ENGINE = MergeTree

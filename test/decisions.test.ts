@@ -1,0 +1,108 @@
+/**
+ * The loader's and the settler's decisions, without Kafka or ClickHouse: positions, the ends of a log, when a bucket is worth settling.
+ */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
+import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
+import { choose, chooseMinutes, type Watch } from '../ingest/load/settler.ts'
+
+describe('a partition’s gate', () => {
+  const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }
+  const unverified: Gate = { ...gate, verify_appended_at_ms: 5_000 }
+
+  test('lets in only what was fetched from exactly where the data ends', () => {
+    fc.assert(
+      fc.property(fc.nat(200), offset => {
+        expect(place(gate, offset)).toBe(offset === 100 ? 'in_order' : 'elsewhere')
+      }),
+    )
+  })
+
+  test('after a take asks for the last stored record first, to see that it is the same log', () => {
+    expect(fetchPosition(unverified)).toBe(99)
+    expect(verifySameLog(unverified, 99, 5_000)).toBe(true)
+    expect(verifySameLog(unverified, 99, 5_001)).toBe(false)
+    expect(verifySameLog(unverified, 100, 5_000)).toBe(false)
+  })
+
+  test('knows a log that is shorter than what is stored of it for another one', () => {
+    expect(compareEnds(gate, 0, 99)).toEqual({ ok: false })
+    expect(compareEnds(gate, 0, 100)).toEqual({ ok: true })
+  })
+
+  test('knows offsets that expired before they were read', () => {
+    expect(compareEnds(gate, 150, 200)).toEqual({ ok: true, expired: 150 })
+    expect(compareEnds(gate, 100, 200)).toEqual({ ok: true })
+  })
+})
+
+describe('a changed bucket is settled', () => {
+  const T = 1_795_000_000
+  const now = T * 1_000 + 5_000
+
+  test('once it has gone quiet', () => {
+    const watched = new Map<number, Watch>()
+    const due = [{ t: T, rows: 10, settled_at_ms: now }]
+    expect(choose(due, watched, now, 0)).toEqual([])
+    expect(choose(due, watched, now + 1_000, 1_000)).toEqual([])
+    expect(choose(due, watched, now + 3_000, 1_000)).toEqual(due)
+  })
+
+  test('early only as often as it costs little of a core', () => {
+    const cost_ms = 400
+    const times: number[] = []
+    const watched = new Map<number, Watch>()
+    let settled_at_ms = 0
+    for (let ms = 0; ms < 60_000; ms += 500) {
+      const chosen = choose([{ t: T, rows: ms, settled_at_ms }], watched, now + ms, cost_ms)
+      if (chosen.length > 0) {
+        times.push(ms)
+        settled_at_ms = now + ms
+      }
+    }
+    expect(times.length).toBeGreaterThan(5)
+    expect((times.length * cost_ms) / 60_000).toBeLessThanOrEqual(0.12)
+  })
+
+  test('and is forgotten once it is settled', () => {
+    const watched = new Map<number, Watch>()
+    choose([{ t: T, rows: 1, settled_at_ms: 0 }], watched, now, 0)
+    choose([], watched, now, 0)
+    expect(watched.size).toBe(0)
+  })
+})
+
+describe('a minute is settled', () => {
+  const T = 1_795_000_020 - (1_795_000_020 % 60)
+  const due = [{ t: T, rows: 10, settled_at_ms: 0 }]
+  const secondsIn = (seconds: number) => (T + seconds) * 1_000
+
+  test('when it has ended and all its cells are settled', () => {
+    expect(chooseMinutes(due, new Set(), secondsIn(59))).toEqual([])
+    expect(chooseMinutes(due, new Set([T + 50]), secondsIn(70))).toEqual([])
+    expect(chooseMinutes(due, new Set(), secondsIn(70))).toEqual(due)
+  })
+
+  test('at last even while late events keep one of its cells changing', () => {
+    expect(chooseMinutes(due, new Set([T + 50]), secondsIn(60 + 61))).toEqual(due)
+  })
+})
+
+describe('context values', () => {
+  test('beyond the daily number of new ones become (other), and are counted', () => {
+    let others = 0
+    let now = 0
+    const admit = createAdmission(
+      () => others++,
+      () => now,
+    )
+    for (let i = 0; i < NEW_VALUES_PER_FIELD_AND_DAY; i++) expect(admit('isp', `isp-${i}`)).toBe(`isp-${i}`)
+    expect(admit('isp', 'one more')).toBe(OTHER)
+    expect(admit('isp', 'isp-0')).toBe('isp-0')
+    expect(admit('game', 'one more')).toBe('one more')
+    expect(others).toBe(1)
+    now = 86_400_000
+    expect(admit('isp', 'one more')).toBe('one more')
+  })
+})
