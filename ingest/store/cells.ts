@@ -71,9 +71,11 @@ const perSource = (aggregate: string, valueType: string, perEvent: string): Cell
  * else will end.
  */
 const EVENT_TERMS = [
-  'intDiv(3000000 + 2000 * toUInt64(target_fps), 2 * target_fps) AS late_over_us',
-  'intDiv(5000000 + 2000 * toUInt64(target_fps), 2 * target_fps) AS stutter_over_us',
-  'if(paused, 4294967295, greatest(intDiv(3000000 + target_fps - 1, target_fps), intDiv(1000000 + target_fps - 1, target_fps) + 150000)) AS freeze_from_us',
+  // 0 only where the event has no frames.
+  'toUInt64(greatest(target_fps, 1)) AS fps',
+  'intDiv(3000000 + 2000 * fps, 2 * fps) AS late_over_us',
+  'intDiv(5000000 + 2000 * fps, 2 * fps) AS stutter_over_us',
+  'if(paused, 4294967295, greatest(intDiv(3000000 + fps - 1, fps), intDiv(1000000 + fps - 1, fps) + 150000)) AS freeze_from_us',
   'if(final AND open_frame_us > 0, arrayPushBack(frame_time_us, assumeNotNull(open_frame_us)), frame_time_us) AS frame_times',
   'arrayFilter(x -> x > late_over_us, frame_times) AS late_frames',
   'arrayFilter(x -> x >= freeze_from_us, late_frames) AS freeze_frames',

@@ -3,7 +3,7 @@
  * The only file that knows `@clickhouse/client`. Errors are classified by ClickHouse's code, never by a message's text.
  */
 import { Readable } from 'node:stream'
-import { type ClickHouseClient, ClickHouseError, createClient } from '@clickhouse/client'
+import { type ClickHouseClient, ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 
 export interface StoreConfig {
   readonly url: string
@@ -34,6 +34,8 @@ export function openStore(config: StoreConfig, options: { readonly timeout_ms?: 
     database: config.database,
     request_timeout: options.timeout_ms ?? 60_000,
     max_open_connections: 16,
+    // Its errors reach whoever asked; printed here they would say a statement's parameters.
+    log: { level: ClickHouseLogLevel.OFF },
     clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
   })
   const request = (sql: string, params: Params, settings: Settings) => ({
