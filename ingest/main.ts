@@ -107,6 +107,7 @@ async function run(accept_new_log: boolean): Promise<void> {
       every_ms: config.SETTLE_EVERY_MS,
       horizon_ms: (config.RAW_RETENTION_DAYS * 24 - 24) * HOUR_MS,
       oldestChange_ms: () => running.takeOldestAt(),
+      catchingUp: () => running.catchingUp(),
       vitals,
       log,
     },

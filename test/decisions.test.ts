@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
-import { choose, chooseMinutes, type Watch } from '../ingest/load/settler.ts'
+import { chooseMinutes, nextEarly, quietOf, type Watch } from '../ingest/load/settler.ts'
 
 describe('a partition’s gate', () => {
   const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }
@@ -44,31 +44,36 @@ describe('a changed bucket is settled', () => {
   test('once it has gone quiet', () => {
     const watched = new Map<number, Watch>()
     const due = [{ t: T, rows: 10, settled_at_ms: now }]
-    expect(choose(due, watched, now, 0)).toEqual([])
-    expect(choose(due, watched, now + 1_000, 1_000)).toEqual([])
-    expect(choose(due, watched, now + 3_000, 1_000)).toEqual(due)
+    expect(quietOf(due, watched, now, false)).toEqual([])
+    expect(quietOf(due, watched, now + 2_900, false)).toEqual([])
+    expect(quietOf(due, watched, now + 3_000, false)).toEqual(due)
   })
 
-  test('early only as often as it costs little of a core', () => {
-    const cost_ms = 400
-    const times: number[] = []
+  test('later while a backlog is worked off, where partitions run ahead of each other', () => {
     const watched = new Map<number, Watch>()
-    let settled_at_ms = 0
-    for (let ms = 0; ms < 60_000; ms += 500) {
-      const chosen = choose([{ t: T, rows: ms, settled_at_ms }], watched, now + ms, cost_ms)
-      if (chosen.length > 0) {
-        times.push(ms)
-        settled_at_ms = now + ms
-      }
-    }
-    expect(times.length).toBeGreaterThan(5)
-    expect((times.length * cost_ms) / 60_000).toBeLessThanOrEqual(0.12)
+    const due = [{ t: T, rows: 10, settled_at_ms: 0 }]
+    quietOf(due, watched, now, true)
+    expect(quietOf(due, watched, now + 14_000, true)).toEqual([])
+    expect(quietOf(due, watched, now + 15_000, true)).toEqual(due)
+  })
+
+  test('later if a row arrived meanwhile', () => {
+    const watched = new Map<number, Watch>()
+    quietOf([{ t: T, rows: 10, settled_at_ms: 0 }], watched, now, false)
+    const grown = [{ t: T, rows: 11, settled_at_ms: 0 }]
+    expect(quietOf(grown, watched, now + 3_000, false)).toEqual([])
+    expect(quietOf(grown, watched, now + 6_000, false)).toEqual(grown)
+  })
+
+  test('before that only as often as it costs a tenth of a core', () => {
+    expect(nextEarly(now, 10)).toBe(now + 2_500)
+    expect(nextEarly(now, 2_000)).toBe(now + 20_000)
   })
 
   test('and is forgotten once it is settled', () => {
     const watched = new Map<number, Watch>()
-    choose([{ t: T, rows: 1, settled_at_ms: 0 }], watched, now, 0)
-    choose([], watched, now, 0)
+    quietOf([{ t: T, rows: 1, settled_at_ms: 0 }], watched, now, false)
+    quietOf([], watched, now, false)
     expect(watched.size).toBe(0)
   })
 })

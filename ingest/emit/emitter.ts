@@ -3,8 +3,9 @@
  * and never throws into the loop. Memory is bounded: when full, the oldest waiting event is dropped and counted, and as every event
  * got its `seq` when it was made, the store sees the gap. What `send` fails to hand over is tried again; the store counts an event once.
  */
-import { CONTRACT_VERSION, type Context, type QualityEvent } from '../contract/events.ts'
+
 import { checkParsed } from '../contract/check.ts'
+import { CONTRACT_VERSION, type Context, type QualityEvent } from '../contract/events.ts'
 import { MESSAGE_MAX_BYTES, type Refusal } from '../contract/refusal.ts'
 import { type Clock, systemClock } from './clock.ts'
 import { Outbox } from './outbox.ts'

@@ -49,6 +49,11 @@ export class FrameCollector {
     if (this.#intervals.length === FRAMES_MAX) this.close(now_us)
   }
 
+  /** For how long the latest frame has been on the screen, in microseconds; 0 before the first. */
+  openFor(now_us: number): number {
+    return this.#began_us === undefined ? 0 : Math.max(0, Math.round(now_us) - this.#last_us)
+  }
+
   /** A frame should have appeared and did not. */
   drop(frames = 1): void {
     this.#dropped += frames
@@ -69,7 +74,7 @@ export class FrameCollector {
       started_at_ms: Math.floor(epoch_ms + this.#began_us / 1000),
       target_fps,
       frame_time_us: this.#intervals,
-      open_frame_us: Math.min(Math.max(0, Math.round(now_us) - this.#last_us), UINT32),
+      open_frame_us: Math.min(this.openFor(now_us), UINT32),
       frames_dropped: this.#dropped,
       ...measures,
       ...(this.#was_paused ? { paused: true } : {}),

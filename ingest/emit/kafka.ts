@@ -41,7 +41,11 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
-export function createKafkaSender({ brokers, topic, client_id = 'stream-quality-emit' }: KafkaSenderOptions): KafkaSender {
+export function createKafkaSender({
+  brokers,
+  topic,
+  client_id = 'stream-quality-emit',
+}: KafkaSenderOptions): KafkaSender {
   const producer = createProducer(
     new kafkajs.Kafka({
       clientId: client_id,
@@ -116,4 +120,8 @@ function takeRequest(waiting: readonly Waiting[]): readonly Waiting[] {
   return end < 0 ? waiting : waiting.slice(0, end)
 }
 
-const toKafka = ({ key, value, headers }: RawMessage) => ({ key, value, ...(headers ? { headers: { ...headers } } : {}) })
+const toKafka = ({ key, value, headers }: RawMessage) => ({
+  key,
+  value,
+  ...(headers ? { headers: { ...headers } } : {}),
+})

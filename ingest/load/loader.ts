@@ -49,6 +49,8 @@ const HEARTBEAT_EVERY_MS = 1_000
 const RETRY_FIRST_MS = 100
 const RETRY_MOST_MS = 5_000
 const NOTE_PROGRESS_EVERY_MS = 60_000
+/** While a backlog is worked off, batches are filled instead of sent at the configured age: fewer and larger parts. */
+const FLUSH_AGE_CATCHING_UP_MS = 2_000
 /** Messages decoded in one go before other work of the process gets its turn. */
 const YIELD_EVERY = 1_000
 
@@ -89,6 +91,13 @@ export class Loader implements Listener {
     const oldest = this.#oldestAt_ms
     this.#oldestAt_ms = Number.POSITIVE_INFINITY
     return oldest
+  }
+
+  /** Whether Kafka has more for us than one batch holds. */
+  catchingUp(): boolean {
+    let lag = 0
+    for (const [partition, high] of this.#highWatermarks) lag += high - (this.#gates.get(partition)?.next ?? high)
+    return lag > this.#options.flush.rows
   }
 
   // — joining, taking —
@@ -312,7 +321,12 @@ export class Loader implements Listener {
       if (content.extensions > 0) vitals.extensions.inc(content.extensions)
       if (content.at_ms < this.#oldestAt_ms) this.#oldestAt_ms = content.at_ms
     }
-    this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), this.#options.flush.age_ms)
+    this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), this.#flushAge_ms())
+  }
+
+  #flushAge_ms(): number {
+    const { age_ms } = this.#options.flush
+    return this.catchingUp() ? Math.max(age_ms, FLUSH_AGE_CATCHING_UP_MS) : age_ms
   }
 
   // — batches out —
@@ -346,7 +360,7 @@ export class Loader implements Listener {
         this.#inserting = undefined
         const begun = this.#filling.begun_at_ms
         if (begun === undefined) return
-        const wait = begun + this.#options.flush.age_ms - Date.now()
+        const wait = begun + this.#flushAge_ms() - Date.now()
         if (this.#isFull() || wait <= 0) this.#flushNow(this.#isFull() ? 'rows' : 'age')
         else this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), wait)
       })

@@ -13,7 +13,12 @@ import { type DueBucket, due10s, dueMinutes, settle, type Tier } from '../store/
 
 /** No new row for this long: quiet. Clients speak once a second. */
 const QUIET_MS = 3_000
-/** Unquiet buckets are settled at most this often, and not more than this share of one core is spent on them. */
+/** The same while a backlog is worked off, where partitions run ahead of each other. */
+const QUIET_CATCHING_UP_MS = 15_000
+/**
+ * Buckets that are not quiet are settled at most this often, for at most this share of one core, and not while a backlog needs the
+ * machine: each such settling is done again later.
+ */
 const EARLY_AT_MOST_EVERY_MS = 2_500
 const EARLY_SHARE = 0.1
 /** A minute that still changes after its end is settled again at most this often. */
@@ -27,37 +32,32 @@ const ROWS_AT_ONCE = 1_500_000
 const AUDIT_EVERY_MS = 60_000
 const AUDIT_WINDOW_MS = 15 * 60_000
 
-/** What the settler remembers of a due bucket: since when its count has stood still, and since when it has been due. */
+/** What the settler remembers of a due bucket: its rows, and since when that count has stood still. */
 export interface Watch {
   readonly rows: number
-  readonly unchanged_since_ms: number
-  readonly due_since_ms: number
+  readonly since_ms: number
 }
 
-/** Which due buckets to settle now. Pure; `watched` is updated to what is due. */
-export function choose(
+/** Which due buckets have gone quiet. Pure but for `watched`, which is brought up to what is due. */
+export function quietOf(
   due: readonly DueBucket[],
   watched: Map<number, Watch>,
   now_ms: number,
-  lastCost_ms: number,
+  catchingUp: boolean,
 ): DueBucket[] {
-  const early_every = Math.max(EARLY_AT_MOST_EVERY_MS, lastCost_ms / EARLY_SHARE)
   const seen = new Set(due.map(bucket => bucket.t))
   for (const t of watched.keys()) if (!seen.has(t)) watched.delete(t)
-  return due.filter(({ t, rows, settled_at_ms }) => {
+  return due.filter(({ t, rows }) => {
     const before = watched.get(t)
-    const watch: Watch = {
-      rows,
-      unchanged_since_ms: before?.rows === rows ? before.unchanged_since_ms : now_ms,
-      due_since_ms: before?.due_since_ms ?? now_ms,
-    }
-    watched.set(t, watch)
-    const quiet = now_ms - watch.unchanged_since_ms >= QUIET_MS
-    // Long past and first seen now: nobody is speaking in it any more but a late client.
-    const waited = now_ms - Math.max(settled_at_ms, watch.due_since_ms - EARLY_AT_MOST_EVERY_MS)
-    return quiet || waited >= early_every
+    if (before?.rows === rows) return now_ms - before.since_ms >= (catchingUp ? QUIET_CATCHING_UP_MS : QUIET_MS)
+    watched.set(t, { rows, since_ms: now_ms })
+    return false
   })
 }
+
+/** When buckets that are not quiet may be settled next, after that took `cost_ms`. */
+export const nextEarly = (now_ms: number, cost_ms: number): number =>
+  now_ms + Math.max(EARLY_AT_MOST_EVERY_MS, cost_ms / EARLY_SHARE)
 
 /** Minutes that have ended and whose ten-second buckets are all settled, or that have been due for too long. */
 export function chooseMinutes(
@@ -79,7 +79,10 @@ export interface SettlerOptions {
   readonly every_ms: number
   /** Buckets older than this may have lost raw rows to retention, and are left as they are. */
   readonly horizon_ms: number
+  /** Start of the oldest event loaded since this was last asked. */
   readonly oldestChange_ms: () => number
+  /** Whether the loader is behind by more than it holds in hand. */
+  readonly catchingUp: () => boolean
   readonly vitals: IngestVitals
   readonly log: Log
 }
@@ -88,21 +91,24 @@ export interface SettlerOptions {
 export async function runSettler(options: SettlerOptions, signal: AbortSignal): Promise<void> {
   const { store, vitals, log } = options
   const watched = new Map<number, Watch>()
-  let lastCost_ms = 0
+  let early_at_ms = 0
   let lastFull_ms = Number.NEGATIVE_INFINITY
   let lastAudit_ms = Number.NEGATIVE_INFINITY
   let failures = 0
 
-  const settleAll = async (tier: Tier, buckets: DueBucket[]): Promise<void> => {
+  /** Returns what it cost, in milliseconds. */
+  const settleAll = async (tier: Tier, buckets: DueBucket[]): Promise<number> => {
+    let total_ms = 0
     for (const group of grouped(buckets)) {
-      if (signal.aborted) return
+      if (signal.aborted) break
       const begun = performance.now()
       await settle(store, tier, group)
       const took_ms = performance.now() - begun
-      if (tier === '10s') lastCost_ms = took_ms
+      total_ms += took_ms
       vitals.settleSeconds.observe({ tier }, took_ms / 1_000)
       vitals.settledBuckets.inc({ tier }, group.length)
     }
+    return total_ms
   }
 
   const pass = async (): Promise<void> => {
@@ -114,11 +120,15 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
       : Math.max(now - options.horizon_ms, Math.min(now - NEAR_MS, oldest - 60_000))
     const since = Math.floor(since_ms / 60_000) * 60
     const due = await due10s(store, since)
-    const chosen = choose(due, watched, now, lastCost_ms)
-    vitals.settleDue.set({ tier: '10s' }, due.length - chosen.length)
-    await settleAll('10s', chosen)
-    const settledNow = new Set(chosen.map(bucket => bucket.t))
-    const unsettled = new Set(due.map(bucket => bucket.t).filter(t => !settledNow.has(t)))
+    const catchingUp = options.catchingUp()
+    const quiet = quietOf(due, watched, now, catchingUp)
+    await settleAll('10s', quiet)
+    const settledNow = new Set(quiet.map(bucket => bucket.t))
+    const unquiet = due.filter(bucket => !settledNow.has(bucket.t))
+    const early = now >= early_at_ms && !catchingUp
+    if (early) early_at_ms = nextEarly(now, await settleAll('10s', unquiet))
+    vitals.settleDue.set({ tier: '10s' }, early ? 0 : unquiet.length)
+    const unsettled = new Set(unquiet.map(bucket => bucket.t))
     const minutes = await dueMinutes(store, since)
     const chosenMinutes = chooseMinutes(minutes, unsettled, Date.now())
     vitals.settleDue.set({ tier: 'minute' }, minutes.length - chosenMinutes.length)

@@ -4,7 +4,7 @@
  * settling of each coarser tier from the finer one, and the `events` tier, which computes cells on the fly.
  * The tables are in `schema/003_cells.sql`; a test holds them to this list.
  */
-import { CONTEXT_FIELDS } from '../contract/events.ts'
+import { CONTEXT_FIELDS, SOURCES } from '../contract/events.ts'
 
 /** Growth of the logarithmic buckets: a percentile read from them is within 1 % of the exact one. */
 export const BUCKET_GROWTH = 1.02
@@ -56,13 +56,6 @@ const arrayHistogram = (xs: string): CellColumn =>
   histogram(
     `mapFromArrays(arraySort(arrayDistinct(groupArrayArray(arrayMap(x -> ${bucketSql('x')}, ${xs})) AS gathered)) AS distinct_buckets, arrayMap(b -> countEqual(gathered, b), distinct_buckets))`,
   )
-/** Per speaker, since each counts its own `seq`. */
-const perSource = (aggregate: string, valueType: string, perEvent: string): CellColumn => ({
-  type: `Map(Enum8('' = 0, 'client' = 1, 'host' = 2, 'controller' = 3), ${valueType})`,
-  fromEvents: `${aggregate}(map(source, ${perEvent}))`,
-  fromCells: c => `${aggregate}(${c})`,
-})
-
 /**
  * The rules per frame, as thresholds in µs that depend on one event alone, in integers and with 1 ms of slack, so that a steady
  * 24 fps in a 60 fps stream is no stutter. late: over 1.5 target intervals. stutter: over 2.5, and no freeze. freeze: W3C's
@@ -82,6 +75,13 @@ const EVENT_TERMS = [
   'arrayFilter(x -> x > stutter_over_us AND x < freeze_from_us, late_frames) AS stutter_frames',
   "kind = 'bitrate' AS is_bitrate",
 ].join(',\n    ')
+
+/** What a speaker's `seq` says of loss, each counting its own: how many distinct ones there are, of those between least and greatest. */
+const seqColumns = (source: string): [string, CellColumn][] => [
+  [`${source}_seq_min`, extreme('min', 'UInt32', `if(source = '${source}', seq, NULL)`)],
+  [`${source}_seq_max`, extreme('max', 'UInt32', `if(source = '${source}', seq, NULL)`)],
+  [`${source}_seqs`, sum(`source = '${source}'`)],
+]
 
 /** Dimensions first, then frames, stream and network, lifecycle, trust. */
 export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
@@ -118,9 +118,7 @@ export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
   end_reason: { ...dimension("if(end_reason = '', '', toString(end_reason))") },
 
   events: sum('1'),
-  seq_min: perSource('minMap', 'UInt32', 'seq'),
-  seq_max: perSource('maxMap', 'UInt32', 'seq'),
-  seqs: perSource('sumMap', 'UInt64', 'toUInt64(1)'),
+  ...Object.fromEntries(SOURCES.flatMap(seqColumns)),
 }
 
 const COLUMN_NAMES = Object.keys(CELL_COLUMNS)

@@ -14,6 +14,8 @@ export const BASELINE: Readonly<Record<string, string>> = {
   /** Without SELECT, `1 + 1` is a syntax error, as on a server. */
   implicit_select: '0',
   async_insert: '0',
+  /** Bound values are said in a statement of their own and may be long. */
+  max_query_size: String(16 * MIB),
 }
 
 /** Kafka is here for its table engine, which some would use in place of the ingester. */

@@ -5,8 +5,8 @@
  * A query's settings, parameters and database are said to its session in front of it and unsaid in front of the next one.
  * Parameters go by `SET param_x`, which a session keeps to itself; chdb's own binding is one queue for the whole process.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { BASELINE, configXml, usersXml } from './engine-config.ts'
 import { Failure } from './failure.ts'
 
@@ -18,12 +18,16 @@ export interface QueryContext {
   readonly settings: ReadonlyMap<string, string>
   /** In the escaped form of ClickHouse's HTTP interface. */
   readonly params: ReadonlyMap<string, string>
+  /** Placeholders of the statement with no value: they must not find one that an earlier query left behind. */
+  readonly unbound: readonly string[]
+  /** Has sessions kept for it: stopping a query must be possible when every other session is busy. */
+  readonly urgent: boolean
 }
 
 export interface Answer {
   readonly bytes: Uint8Array
-  readonly rows_read: number
-  readonly bytes_read: number
+  readonly rows: number
+  readonly size: number
   readonly elapsed_s: number
 }
 
@@ -42,6 +46,13 @@ export interface Engine {
   close(): void
 }
 
+export interface EngineLimits {
+  /** Queries at a time, and beside them those that are urgent. */
+  readonly sessions: number
+  readonly urgent: number
+  readonly queue: number
+}
+
 /** What keeps the engine from starting; the message says what to do. */
 export class EngineUnavailable extends Error {
   override readonly name = 'EngineUnavailable'
@@ -49,97 +60,130 @@ export class EngineUnavailable extends Error {
 
 const DEFAULT_DATABASE = 'default'
 
-const literal = (text: string): string => `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\0', '\\0')}'`
+export const literal = (text: string): string =>
+  `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\0', '\\0')}'`
 const named = (name: string): string => `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
 
 /** One session and what was last said to it. */
 class Seat {
   readonly session: ChdbSession
+  spoiled = false
   #database = DEFAULT_DATABASE
   #changed: readonly string[] = []
-  spoiled = false
+  /** Parameters cannot be unset, only overwritten. */
+  readonly #bound = new Set<string>()
 
   constructor(session: ChdbSession) {
     this.session = session
-    session.query(Object.entries(BASELINE).map(([name, value]) => `SET ${name} = ${literal(value)}`).join('; '))
+    const settings = Object.entries(BASELINE).map(([name, value]) => `${name} = ${literal(value)}`)
+    session.query(`SET ${settings.join(', ')}`)
+  }
+
+  remembers(names: readonly string[]): boolean {
+    return names.some(name => this.#bound.has(name))
   }
 
   /** The statements that turn the session from what it was into what this query wants. */
   prepare({ database, settings, params }: QueryContext): string[] {
-    const said: string[] = []
-    for (const name of this.#changed.filter(name => !settings.has(name)))
-      said.push(`SET ${name} = ${BASELINE[name] === undefined ? 'DEFAULT' : literal(BASELINE[name])}`)
-    if (database !== this.#database) said.push(`USE ${named(database)}`)
-    for (const [name, value] of settings) said.push(`SET ${name} = ${literal(value)}`)
-    for (const [name, value] of params) said.push(`SET param_${name} = ${literal(value)}`)
+    const changes = [
+      ...this.#changed
+        .filter(name => !settings.has(name))
+        .map(name => `${name} = ${BASELINE[name] === undefined ? 'DEFAULT' : literal(BASELINE[name])}`),
+      ...[...settings].map(([name, value]) => `${name} = ${literal(value)}`),
+      ...[...params].map(([name, value]) => `param_${name} = ${literal(value)}`),
+    ]
+    const use = database === this.#database ? [] : [`USE ${named(database)}`]
+    for (const name of params.keys()) this.#bound.add(name)
     this.#changed = [...settings.keys()]
     this.#database = database
-    return said
+    return changes.length > 0 ? [`SET ${changes.join(', ')}`, ...use] : use
   }
 }
 
-async function loadChdb(): Promise<Chdb> {
-  try {
-    return await import('chdb')
-  } catch (error) {
-    throw new EngineUnavailable(
-      `The embedded ClickHouse (the optional package chdb) could not be loaded: run "npm install" on Linux or macOS (x64 or arm64, glibc), or set CLICKHOUSE_URL to a ClickHouse server of yours. Cause: ${firstLine(error)}`,
-    )
+/** A bounded number of seats, made when first needed, handed out in order of arrival. */
+class Pool {
+  readonly #open: () => Seat
+  readonly #size: number
+  readonly #queue: number
+  readonly #idle: Seat[] = []
+  readonly waiting: Array<(seat: Seat) => void> = []
+  #seats = 0
+
+  constructor(open: () => Seat, size: number, queue: number) {
+    this.#open = open
+    this.#size = size
+    this.#queue = queue
+  }
+
+  get running(): number {
+    return this.#seats - this.#idle.length
+  }
+
+  async take(): Promise<Seat> {
+    const free = this.#idle.pop()
+    if (free) return free
+    if (this.#seats < this.#size) {
+      const seat = this.#open()
+      this.#seats++
+      return seat
+    }
+    if (this.waiting.length >= this.#queue)
+      throw Failure.of(202, `Too many simultaneous queries: ${this.#size} running, ${this.#queue} waiting.`)
+    return new Promise(resolve => this.waiting.push(resolve))
+  }
+
+  renew(seat: Seat): Seat {
+    seat.session.close()
+    return this.#open()
+  }
+
+  giveBack(seat: Seat): void {
+    const ready = seat.spoiled ? this.renew(seat) : seat
+    const next = this.waiting.shift()
+    if (next) next(ready)
+    else this.#idle.push(ready)
+  }
+
+  close(): void {
+    for (const seat of this.#idle) seat.session.close()
   }
 }
-
-const firstLine = (error: unknown): string => String(error instanceof Error ? error.message : error).split('\n')[0] ?? ''
 
 /**
  * @param directory created if missing; one process at a time
  * @throws EngineUnavailable
  */
-export async function openEngine(directory: string, sessions: number, queue: number): Promise<Engine> {
+export async function openEngine(directory: string, limits: EngineLimits): Promise<Engine> {
   const chdb = await loadChdb()
   const configFile = writeConfig(directory)
   const open = () => new Seat(new chdb.Session(directory, { connectionArgs: [`--config-file=${configFile}`] }))
-  const idle: Seat[] = [open()]
-  const waiting: Array<(seat: Seat) => void> = []
-  let seats = 1
-  let running = 0
-
-  const take = (): Promise<Seat> | Seat => {
-    const free = idle.pop()
-    if (free) return free
-    if (seats < sessions) {
-      seats++
-      return open()
-    }
-    if (waiting.length >= queue) throw Failure.of(202, `Too many simultaneous queries: ${sessions} running, ${queue} waiting.`)
-    return new Promise(resolve => waiting.push(resolve))
+  const common = new Pool(open, limits.sessions, limits.queue)
+  const urgent = new Pool(open, limits.urgent, limits.queue)
+  try {
+    common.giveBack(await common.take())
+  } catch (error) {
+    throw new EngineUnavailable(whyNotOpened(directory, error))
   }
-  const giveBack = (seat: Seat): void => {
-    if (seat.spoiled) seat.session.close()
-    const ready = seat.spoiled ? open() : seat
-    const next = waiting.shift()
-    if (next) next(ready)
-    else idle.push(ready)
-  }
-
   return {
     get running() {
-      return running
+      return common.running + urgent.running
     },
     get waiting() {
-      return waiting.length
+      return common.waiting.length + urgent.waiting.length
     },
     async lease(context, use) {
-      const seat = await take()
-      running++
+      const pool = context.urgent ? urgent : common
+      const taken = await pool.take()
+      const seat = taken.remembers(context.unbound) ? pool.renew(taken) : taken
       try {
         return await use(leaseOf(seat, context))
       } finally {
-        running--
-        giveBack(seat)
+        pool.giveBack(seat)
       }
     },
     close() {
-      for (const seat of idle) seat.session.close()
+      common.close()
+      urgent.close()
     },
   }
 }
@@ -153,11 +197,12 @@ function leaseOf(seat: Seat, context: QueryContext): Lease {
       const prepared = preparation.length > 0
       preparation = []
       try {
-        const result = await seat.session.queryAsync(text, { format })
-        return { bytes: result.bytes(), rows_read: result.rowsRead, bytes_read: result.bytesRead, elapsed_s: result.elapsed }
+        const { rowsRead, bytesRead, elapsed, ...result } = answerOf(await seat.session.queryAsync(text, { format }))
+        return { ...result, rows: rowsRead, size: bytesRead, elapsed_s: elapsed }
       } catch (error) {
         // How far the preparation got is unknown.
         if (prepared) seat.spoiled = true
+        await forgetFailed(seat)
         throw asFailure(error)
       }
     },
@@ -167,9 +212,38 @@ function leaseOf(seat: Seat, context: QueryContext): Lease {
   }
 }
 
+const answerOf = (result: Awaited<ReturnType<ChdbSession['queryAsync']>>) => ({
+  bytes: result.bytes(),
+  rowsRead: result.rowsRead,
+  bytesRead: result.bytesRead,
+  elapsed: result.elapsed,
+})
+
+/** A failed query stays in system.processes, and KILL … SYNC waits for it, until its session runs another one. */
+async function forgetFailed(seat: Seat): Promise<void> {
+  try {
+    await seat.session.queryAsync('SELECT 1')
+  } catch {
+    seat.spoiled = true
+  }
+}
+
 function asFailure(error: unknown): Failure {
   const code = error instanceof Error && 'clickhouseCode' in error ? error.clickhouseCode : undefined
-  return Failure.ofEngine(typeof code === 'number' ? code : undefined, error instanceof Error ? error.message : String(error))
+  return Failure.ofEngine(typeof code === 'number' ? code : undefined, messageOf(error))
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+const firstLine = (error: unknown): string => messageOf(error).split('\n')[0] ?? ''
+
+async function loadChdb(): Promise<Chdb> {
+  try {
+    return await import('chdb')
+  } catch (error) {
+    throw new EngineUnavailable(
+      `the embedded ClickHouse (the optional package chdb) could not be loaded: run "npm install" on Linux with glibc or on macOS, or set CLICKHOUSE_URL to a ClickHouse server of yours (${firstLine(error)})`,
+    )
+  }
 }
 
 function writeConfig(directory: string): string {
@@ -180,7 +254,28 @@ function writeConfig(directory: string): string {
     writeFileSync(usersFile, usersXml(), { mode: 0o600 })
     writeFileSync(configFile, configXml(usersFile), { mode: 0o600 })
   } catch (error) {
-    throw new EngineUnavailable(`The data directory ${join(directory)} cannot be written to (${firstLine(error)}): make it writable or set DATA_DIR to another one.`)
+    throw new EngineUnavailable(
+      `the data directory ${directory} cannot be written to: make it writable, or set DATA_DIR to another one (${firstLine(error)})`,
+    )
   }
   return configFile
+}
+
+/** The engine says why only on stderr; the commonest reason can be read from the lock it leaves in the directory. */
+function whyNotOpened(directory: string, error: unknown): string {
+  const holder = lockHolder(directory)
+  return holder === undefined
+    ? `the data directory ${directory} could not be opened (${firstLine(error)}); the line the engine wrote above says why`
+    : `the data directory ${directory} is in use by process ${holder}: stop that one first, or set DATA_DIR to another directory`
+}
+
+function lockHolder(directory: string): number | undefined {
+  try {
+    const pid = Number(/^PID: (\d+)/m.exec(readFileSync(resolve(directory, 'status'), 'utf8'))?.[1])
+    if (pid === process.pid) return undefined
+    process.kill(pid, 0)
+    return pid
+  } catch {
+    return undefined
+  }
 }

@@ -7,17 +7,15 @@
 const NAMES = {
   48: 'NOT_IMPLEMENTED',
   62: 'SYNTAX_ERROR',
-  81: 'UNKNOWN_DATABASE',
+  115: 'UNKNOWN_SETTING',
   164: 'READONLY',
   202: 'TOO_MANY_SIMULTANEOUS_QUERIES',
   210: 'NETWORK_ERROR',
   236: 'ABORTED',
-  243: 'NOT_ENOUGH_SPACE',
-  291: 'DATABASE_ACCESS_DENIED',
+  307: 'TOO_MANY_BYTES',
   354: 'ZLIB_INFLATE_FAILED',
   497: 'ACCESS_DENIED',
   516: 'AUTHENTICATION_FAILED',
-  1000: 'POCO_EXCEPTION',
   1002: 'UNKNOWN_EXCEPTION',
 } as const
 
@@ -55,7 +53,10 @@ export class Failure extends Error {
 
 /** As in ClickHouse's `exceptionCodeToHTTPStatus`; what is not listed is the server's fault, 500. */
 const STATUS: ReadonlyMap<number, readonly number[]> = new Map([
-  [400, [6, 8, 15, 25, 26, 27, 36, 38, 41, 43, 44, 53, 62, 69, 72, 117, 167, 168, 223, 224, 237, 376, 427, 441, 675, 676]],
+  [
+    400,
+    [6, 8, 15, 25, 26, 27, 36, 38, 41, 43, 44, 53, 62, 69, 72, 117, 167, 168, 223, 224, 237, 376, 427, 441, 675, 676],
+  ],
   [401, [194, 516]],
   [403, [192, 193, 497, 512]],
   [404, [46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 183, 336, 511]],

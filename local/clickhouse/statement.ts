@@ -39,7 +39,8 @@ export interface InputCall {
 
 export const isWord = (token: Token | undefined, ...words: readonly string[]): boolean =>
   token?.kind === 'word' && words.includes(token.value.toUpperCase())
-export const isSign = (token: Token | undefined, sign: string): boolean => token?.kind === 'sign' && token.value === sign
+export const isSign = (token: Token | undefined, sign: string): boolean =>
+  token?.kind === 'sign' && token.value === sign
 export const isNamed = (token: Token | undefined): token is Token => token?.kind === 'word' || token?.kind === 'name'
 
 /** After one of these, FORMAT is a column's name and not the clause. */
@@ -92,12 +93,18 @@ function dataOf(sql: string, tokens: readonly Token[]): StatementData | undefine
   const source = tokens[behindTarget(tokens)]
   const end = tokens[last]?.end
   if (!isWord(tokens[0], 'INSERT') || source === undefined || end === undefined) return undefined
-  if (isWord(tokens[last], 'VALUES') && !tokens.some(token => isWord(token, 'SELECT')) && source.start <= (tokens[last]?.start ?? 0))
+  if (
+    isWord(tokens[last], 'VALUES') &&
+    !tokens.some(token => isWord(token, 'SELECT')) &&
+    source.start <= (tokens[last]?.start ?? 0)
+  )
     return { offset: end, format: 'Values', source: source.start, clause: tokens[last]?.start ?? end, inputs: [] }
   const clause = tokens[last - 1]
-  if (clause === undefined || clause.start < source.start || !isFormatClause(tokens, last - 1) || bracketsOpen(tokens)) return undefined
+  if (clause === undefined || clause.start < source.start || !isFormatClause(tokens, last - 1) || bracketsOpen(tokens))
+    return undefined
   const inputs = inputCalls(tokens)
-  const selects = isWord(source, 'SELECT', 'WITH') || isSign(source, '(') || tokens.some(token => isWord(token, 'SELECT'))
+  const selects =
+    isWord(source, 'SELECT', 'WITH') || isSign(source, '(') || tokens.some(token => isWord(token, 'SELECT'))
   if (selects && inputs.length === 0) return undefined
   const gap = /^[ \t\f]*;?[ \t\f]*\r?\n?/.exec(sql.slice(end))?.[0].length ?? 0
   return { offset: end + gap, format: tokens[last]?.value ?? '', source: source.start, clause: clause.start, inputs }
@@ -126,7 +133,10 @@ export function understand(source: string): Statement {
   const own = close < 0 ? tokens : tokens.slice(0, close)
   const [first] = own
   if (first === undefined) throw Failure.of(62, 'Syntax error: Empty query.')
-  const blanked = comments.reduce((sql, { start, end }) => sql.slice(0, start) + ' '.repeat(end - start) + sql.slice(end), source)
+  const blanked = comments.reduce(
+    (sql, { start, end }) => sql.slice(0, start) + ' '.repeat(end - start) + sql.slice(end),
+    source,
+  )
   const formatAt = own.findLastIndex((_, at) => isFormatClause(own, at))
   return {
     sql: blanked.slice(0, own.at(-1)?.end),

@@ -29,7 +29,17 @@ const LINE_COMMENT = /(?:--|\/\/|#[ !])[^\n]*/y
 const NUMBER = /(?:0[xX][0-9a-fA-F_]+|(?:\d[\d_]*)?\.?\d[\d_]*(?:[eE][+-]?\d+)?)/y
 const WORD = /[A-Za-z0-9_$]+/y
 const SIGN = /->|::|\|\||@@|[<>!=]=|<>|[-+*/%=<>?:|@!()[\]{},;.^~&#\\]/y
-const ESCAPES: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', b: '\b', f: '\f', v: '\v', a: '\x07', e: '\x1b', '0': '\0' }
+const ESCAPES: Readonly<Record<string, string>> = {
+  n: '\n',
+  t: '\t',
+  r: '\r',
+  b: '\b',
+  f: '\f',
+  v: '\v',
+  a: '\x07',
+  e: '\x1b',
+  '0': '\0',
+}
 
 /** Where the multi-line comment that opens at `start` ends; they nest. */
 function blockCommentEnd(sql: string, start: number): number {
@@ -79,7 +89,10 @@ function match(pattern: RegExp, sql: string, at: number): string | undefined {
 }
 
 /** Where the token or comment at `at` ends, and what it is; undefined for what the front does not read. */
-function next(sql: string, at: number): (Pick<Token, 'kind' | 'value'> & { end: number }) | { comment: number } | undefined {
+function next(
+  sql: string,
+  at: number,
+): (Pick<Token, 'kind' | 'value'> & { end: number }) | { comment: number } | undefined {
   const line = match(LINE_COMMENT, sql, at)
   if (line !== undefined) return { comment: at + line.length }
   if (sql.startsWith('/*', at)) return { comment: blockCommentEnd(sql, at) }
@@ -90,7 +103,8 @@ function next(sql: string, at: number): (Pick<Token, 'kind' | 'value'> & { end: 
   if (document) return { kind: 'string', ...document }
   const word = match(WORD, sql, at)
   const number = match(NUMBER, sql, at)
-  if (number !== undefined && number.length >= (word?.length ?? 0)) return { kind: 'number', value: number, end: at + number.length }
+  if (number !== undefined && number.length >= (word?.length ?? 0))
+    return { kind: 'number', value: number, end: at + number.length }
   if (word !== undefined) return { kind: 'word', value: word, end: at + word.length }
   const sign = match(SIGN, sql, at)
   return sign === undefined ? undefined : { kind: 'sign', value: sign, end: at + sign.length }

@@ -1,0 +1,78 @@
+/**
+ * Our own processes as parts of the local service: how each is started and by which answer it is ready.
+ * Each reads its configuration from the environment it is given, as it would anywhere else.
+ */
+import { join } from 'node:path'
+import type { Config, Environment } from '../ingest/runtime/config.ts'
+import type { Command } from './child.ts'
+import { portMustBeFree } from './ports.ts'
+import type { PartSpec } from './supervise.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+
+export interface NodePartOptions {
+  readonly config: Config
+  /** What the process reads its configuration from; the same variables that `config` came from. */
+  readonly environment: Environment
+}
+
+/** ClickHouse, embedded. Its stop ends the queries that run, the longest of its steps take 27 s together. */
+export function clickHousePart({ config, environment }: NodePartOptions): PartSpec {
+  const port = config.CLICKHOUSE_PORT
+  return {
+    name: 'clickhouse',
+    command: async () => {
+      await portMustBeFree(port, 'CLICKHOUSE_PORT')
+      // Without the size it would start itself again with it, and the pid we know would not be the engine's.
+      return node('local/clickhouse/main.ts', { UV_THREADPOOL_SIZE: '14', TZ: 'UTC', ...environment })
+    },
+    probe: httpProbe(`http://127.0.0.1:${port}/ping`),
+    ready_within_ms: 60_000,
+    stop_within_ms: 30_000,
+  }
+}
+
+/** The ingester. It stores what is in hand before it ends: 52 s if every step takes as long as it may. */
+export function ingesterPart({ config, environment }: NodePartOptions): PartSpec {
+  const port = config.INGEST_VITALS_PORT
+  return {
+    name: 'ingester',
+    command: async () => {
+      await portMustBeFree(port, 'INGEST_VITALS_PORT')
+      return node('ingest/main.ts', environment)
+    },
+    probe: httpProbe(`http://127.0.0.1:${port}/readyz`),
+    ready_within_ms: 120_000,
+    stop_within_ms: 55_000,
+  }
+}
+
+export function apiPart({ config, environment }: NodePartOptions): PartSpec {
+  return {
+    name: 'api',
+    command: () => node('query/main.ts', environment),
+    probe: httpProbe(`${apiUrl(config)}/readyz`),
+    ready_within_ms: 60_000,
+    stop_within_ms: 20_000,
+  }
+}
+
+/** Where this machine reaches the API: an address that means "every interface" is no address to go to. */
+export function apiUrl(config: Config): string {
+  const everywhere = config.HTTP_HOST === '0.0.0.0' || config.HTTP_HOST === '::'
+  const host = everywhere ? '127.0.0.1' : config.HTTP_HOST
+  return `http://${host.includes(':') ? `[${host}]` : host}:${config.HTTP_PORT}`
+}
+
+function node(file: string, environment: Environment): Command {
+  return { file: process.execPath, args: ['--import', 'tsx', file], environment, cwd: ROOT }
+}
+
+/** 200: ready. Any other answer: its first line says what is waited for. */
+function httpProbe(url: string): PartSpec['probe'] {
+  return async signal => {
+    const response = await fetch(url, { signal, headers: { connection: 'close' } })
+    const said = (await response.text()).split('\n', 1)[0] ?? ''
+    return response.status === 200 ? undefined : said.slice(0, 200) || `an answer other than ${response.status}`
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * The parameters of the routes: each is a schema that validates, types and documents at once. What does not fit becomes a Mistake
+ * that names the parameter; `readMistake` is where zod's issues end.
+ */
+import { z } from '@hono/zod-openapi'
+import { SESSION_ID } from '../../ingest/contract/events.ts'
+import { ANSWER_TIERS, METRIC_IDS, type MetricId } from '../metrics/catalogue.ts'
+import { DIMENSIONS, type Dimension, isDimension, parseFilter } from '../metrics/filter.ts'
+import { Mistake, type MistakeCode } from '../metrics/mistake.ts'
+import { ORDERS } from '../metrics/questions.ts'
+import { parseMoment, parseStep } from '../metrics/range.ts'
+
+const TEXT_MAX = 256
+const FILTERS_MAX = 50
+const GROUP_DIMENSIONS_MAX = 2
+
+/** What a parameter's misfit is called, where the schema does not say so itself. */
+const CODES: Readonly<Record<string, MistakeCode>> = {
+  from: 'bad_time',
+  to: 'bad_time',
+  step: 'bad_step',
+  tier: 'bad_tier',
+  filter: 'bad_filter',
+  group_by: 'unknown_dimension',
+  by: 'unknown_dimension',
+  limit: 'bad_limit',
+  order: 'bad_order',
+}
+
+/** A text that `parse` makes something of; undefined is a misfit. */
+const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mistake?: MistakeCode) =>
+  z
+    .string()
+    .max(TEXT_MAX)
+    .transform((text, context): T => {
+      const value = parse(text)
+      if (value !== undefined) return value
+      context.addIssue({ code: 'custom', message: `expected ${expected}`, params: { mistake } })
+      return z.NEVER
+    })
+
+const moment = (fallback: string) =>
+  parsed(parseMoment, 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m')
+    .prefault(fallback)
+    .openapi({ type: 'string', example: fallback, description: 'ISO 8601 with its zone, epoch milliseconds, `now`, or `now-15m`' })
+
+const filter = z
+  .union([z.string().max(TEXT_MAX), z.array(z.string().max(TEXT_MAX)).max(FILTERS_MAX)])
+  .default([])
+  .transform((texts, context) => {
+    try {
+      return (typeof texts === 'string' ? [texts] : texts).map(parseFilter)
+    } catch (error) {
+      if (!(error instanceof Mistake)) throw error
+      context.addIssue({ code: 'custom', message: error.message, params: { mistake: error.code } })
+      return z.NEVER
+    }
+  })
+  .openapi({
+    type: 'array',
+    items: { type: 'string' },
+    example: ['region:eu-west', '!isp:examplenet'],
+    description:
+      '`dimension:value`, repeated: same dimension = or, different = and, `!` excludes; the value is everything after the first colon, empty means unknown; `session_id` is a dimension here',
+  })
+
+const dimensionList = (text: string): Dimension[] | undefined => {
+  const names = text.split(',')
+  return names.every(isDimension) && new Set(names).size === names.length && names.length <= GROUP_DIMENSIONS_MAX
+    ? names.filter(isDimension)
+    : undefined
+}
+const dimensions = parsed(dimensionList, `one or two of ${DIMENSIONS.join(', ')}, with a comma between`).openapi({
+  type: 'string',
+  example: 'region,codec',
+  description: `One or two of ${DIMENSIONS.join(', ')}`,
+})
+
+const limit = (fallback: number, most: number) =>
+  z.coerce.number().int().min(1).max(most).default(fallback).openapi({ description: 'How many groups at most' })
+
+const range = { from: moment('now-1h'), to: moment('now') }
+
+const selection = {
+  ...range,
+  filter,
+  tier: z.enum(ANSWER_TIERS).optional().openapi({ description: 'Forces what is otherwise chosen from range and step' }),
+}
+
+export const rangeQuery = z.strictObject(range)
+export const overallQuery = z.strictObject(selection)
+export const timeseriesQuery = z.strictObject({
+  ...selection,
+  step: parsed(parseStep, 'auto or a whole number of ten seconds, such as 10s, 1m, 1h')
+    .prefault('auto')
+    .openapi({ type: 'string', example: '1m', description: '`auto`, or a whole number of ten seconds: `10s`, `1m`, `1h`' }),
+  group_by: dimensions.optional(),
+  limit: limit(10, 100),
+})
+export const breakdownQuery = z.strictObject({
+  ...selection,
+  by: dimensions,
+  order: z.enum(ORDERS).optional().openapi({ description: '`value`: worst first; `impact`: most of what is bad first' }),
+  limit: limit(50, 1_000),
+})
+export const nothing = z.strictObject({})
+
+const metricId = (text: string): MetricId | undefined => METRIC_IDS.find(id => id === text)
+const sessionId = (text: string): string | undefined => (SESSION_ID.test(text) ? text : undefined)
+
+export const metricPath = z.object({
+  id: parsed(metricId, 'the id of a metric; GET /v1/metrics lists them', 'unknown_metric').openapi({
+    type: 'string',
+    enum: METRIC_IDS,
+  }),
+})
+export const sessionPath = z.object({
+  id: parsed(sessionId, 'a session id: a lower-case UUID', 'bad_session_id').openapi({ type: 'string', format: 'uuid' }),
+})
+
+interface Issue {
+  readonly code: string
+  readonly message: string
+  readonly path: readonly PropertyKey[]
+  readonly keys?: readonly string[]
+  readonly params?: { readonly mistake?: MistakeCode | undefined }
+}
+
+const isIssue = (value: unknown): value is Issue => typeof value === 'object' && value !== null && 'path' in value
+
+/** The first thing that does not fit, as a Mistake. */
+export function readMistake(issues: readonly unknown[]): Mistake {
+  const issue = issues.find(isIssue)
+  const unknown = issue?.keys?.[0]
+  if (unknown !== undefined) return new Mistake('unknown_parameter', unknown.slice(0, TEXT_MAX), 'there is no such parameter here')
+  const name = String(issue?.path[0] ?? '')
+  const code = issue?.params?.mistake ?? CODES[name] ?? 'bad_parameter'
+  return new Mistake(code, name === '' ? undefined : name, issue?.message ?? 'does not fit')
+}

@@ -1,0 +1,119 @@
+/** `/v1/metrics`: the catalogue, and a metric over a range, over time and by dimension. */
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
+import { breakdown, type Desk, overall, timeseries } from '../../metrics/answer.ts'
+import { ANSWER_TIERS, BETTER, COUNTED, METRIC_IDS, METRICS, UNITS } from '../../metrics/catalogue.ts'
+import { DIMENSIONS } from '../../metrics/filter.ts'
+import { knownValuesQuestion } from '../../metrics/questions.ts'
+import { answered, labels, meta, NO_META, PROBLEMS, time, value } from '../envelope.ts'
+import { breakdownQuery, metricPath, nothing, overallQuery, timeseriesQuery } from '../parameters.ts'
+import type { RequestEnv } from '../problems.ts'
+
+const DAY_S = 86_400
+const KNOWN_VALUES_MAX = 100
+
+const catalogueEntry = z
+  .object({
+    id: z.enum(METRIC_IDS),
+    title: z.string(),
+    definition: z.string(),
+    unit: z.enum(UNITS),
+    better: z.enum(BETTER),
+    definition_version: z.number().int(),
+    tiers: z.array(z.enum(ANSWER_TIERS)),
+    counted: z.enum(COUNTED),
+    min_count: z.number().int(),
+    has_share_of_bad: z.boolean(),
+  })
+  .openapi('Metric')
+const dimensionEntry = z
+  .object({ id: z.enum(DIMENSIONS), values: z.array(z.string()) })
+  .openapi('Dimension', { description: 'With the values most common in the last day' })
+
+const catalogueRoute = createRoute({
+  method: 'get',
+  path: '/v1/metrics',
+  summary: 'What can be asked: metrics, and dimensions with their known values',
+  request: { query: nothing },
+  responses: {
+    200: {
+      description: 'The catalogue',
+      content: {
+        'application/json': {
+          schema: z.object({
+            data: z.array(catalogueEntry),
+            dimensions: z.array(dimensionEntry),
+            meta: meta,
+          }),
+        },
+      },
+    },
+    ...PROBLEMS,
+  },
+})
+
+const overallRoute = createRoute({
+  method: 'get',
+  path: '/v1/metrics/{id}',
+  summary: 'One number for a range',
+  request: { params: metricPath, query: overallQuery },
+  responses: answered('One value; none if nothing lies in the range', z.object(value)),
+})
+
+const timeseriesRoute = createRoute({
+  method: 'get',
+  path: '/v1/metrics/{id}/timeseries',
+  summary: 'Per step, and per group',
+  request: { params: metricPath, query: timeseriesQuery },
+  responses: answered(
+    'Every step of the range, null where it is empty; the series of several groups, named by their dimensions, one after the other',
+    z.object({ t: time, ...labels, ...value }),
+  ),
+})
+
+const breakdownRoute = createRoute({
+  method: 'get',
+  path: '/v1/metrics/{id}/breakdown',
+  summary: 'Per value of one or two dimensions',
+  request: { params: metricPath, query: breakdownQuery },
+  responses: answered(
+    'Groups, named by their dimensions (null is unknown). share_of_bad: the part, 0 to 1, of all that is bad in the range',
+    z.object({
+      ...labels,
+      ...value,
+      sessions: z.number().int(),
+      frames: z.number().int(),
+      share_of_bad: z.number().nullable(),
+    }),
+  ),
+})
+
+export function addMetricRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk): void {
+  const catalogue = METRIC_IDS.map(id => {
+    const { title, definition, unit, better, definition_version, tiers, counted, min_count, bad } = METRICS[id]
+    return {
+      ...{ id, title, definition, unit, better, definition_version, tiers: [...tiers], counted, min_count },
+      has_share_of_bad: bad !== undefined,
+    }
+  })
+  app.openapi(catalogueRoute, async c => {
+    const now = Math.ceil(desk.now() / 1_000)
+    const [known] = await desk.ask(knownValuesQuestion(now - DAY_S, now, KNOWN_VALUES_MAX))
+    const dimensions = DIMENSIONS.map(id => ({ id, values: known?.[`known_${id}`] ?? [] }))
+    return c.json({ data: catalogue, dimensions, meta: NO_META }, 200)
+  })
+  app.openapi(overallRoute, async c => {
+    const { id } = c.req.valid('param')
+    const { filter, ...asked } = c.req.valid('query')
+    return c.json(await overall(desk, { ...asked, metric: id, filters: filter }), 200)
+  })
+  app.openapi(timeseriesRoute, async c => {
+    const { id } = c.req.valid('param')
+    const { filter, group_by = [], limit, ...asked } = c.req.valid('query')
+    return c.json(await timeseries(desk, { ...asked, metric: id, filters: filter }, group_by, limit), 200)
+  })
+  app.openapi(breakdownRoute, async c => {
+    const { id } = c.req.valid('param')
+    const { filter, by, order, limit, ...asked } = c.req.valid('query')
+    return c.json(await breakdown(desk, { ...asked, metric: id, filters: filter }, by, order, limit), 200)
+  })
+}

@@ -1,0 +1,210 @@
+/**
+ * From a question of a caller to the answer: asks the store, fills what it left out, and says what is behind the numbers.
+ * Every answer is `{ data, meta }`. An empty range is an empty list, an empty step a null: never a zero.
+ */
+import { METRICS, type MetricId } from './catalogue.ts'
+import { type Condition, conditionOf, type Dimension, type Filter } from './filter.ts'
+import { type FreshnessRow, freshnessQuestion, isComplete } from './freshness.ts'
+import { Mistake } from './mistake.ts'
+import type { Ask } from './question.ts'
+import {
+  type BehindRow,
+  behindQuestion,
+  breakdownQuestion,
+  groupsQuestion,
+  type Order,
+  overallQuestion,
+  type PointRow,
+  type Subject,
+  timeseriesQuestion,
+} from './questions.ts'
+import { type Asked, bucketStarts, chooseWindow, iso, type Retention, type Window } from './range.ts'
+
+export interface Meta {
+  readonly metric: MetricId | null
+  readonly unit: string | null
+  readonly definition_version: number | null
+  /** What the range was snapped to. */
+  readonly from: string | null
+  readonly to: string | null
+  readonly step_s: number | null
+  readonly tier: string | null
+  readonly sessions: number | null
+  readonly frames: number | null
+  readonly cells: number | null
+  readonly completeness_pct: number | null
+  readonly as_of: string | null
+  readonly ingest_lag_ms: number | null
+  readonly complete: boolean | null
+  /** Of a grouped answer: how many groups there are, of which `data` may show the first. */
+  readonly groups_total?: number
+}
+
+export interface Answer<Row> {
+  readonly data: Row[]
+  readonly meta: Meta
+}
+
+export type NullReason = 'no_data' | 'too_few_values' | 'not_reported'
+export interface Value {
+  readonly value: number | null
+  /** Why there is no value. */
+  readonly reason?: NullReason
+  /** How many frames, intervals … (the catalogue's `counted`) are behind it. */
+  readonly n: number
+}
+
+export interface Desk {
+  readonly ask: Ask
+  readonly retention: Retention
+  readonly now: () => number
+}
+
+export interface Wanted extends Asked {
+  readonly metric: MetricId
+  readonly filters: readonly Filter[]
+}
+
+/** More points than this are more than anybody draws, and more than the store hands over. */
+const POINTS_MAX = 50_000
+const DIMENSIONS_MAX = 2
+
+/** One number for the range. */
+export async function overall(desk: Desk, wanted: Wanted): Promise<Answer<Value>> {
+  const metric = METRICS[wanted.metric]
+  const { subject, fresh } = await subjectOf(desk, wanted)
+  const [row] = await desk.ask(overallQuestion(metric, subject))
+  return {
+    data: row ? [valued(wanted.metric, subject.condition, row)] : [],
+    meta: metaOf(wanted.metric, subject, fresh, row),
+  }
+}
+
+export type Point = Value & { readonly t: string } & Dimensions
+type Dimensions = Partial<Record<Dimension, string | null>>
+
+/** Per step; the series of several groups one after the other. */
+export async function timeseries(
+  desk: Desk,
+  wanted: Wanted,
+  by: readonly Dimension[],
+  limit: number,
+): Promise<Answer<Point>> {
+  const { subject, fresh } = await subjectOf(desk, wanted)
+  const { window } = subject
+  const step_s = window.step_s ?? window.to - window.from
+  const { first, count } = bucketStarts(window.from, window.to, step_s)
+  const series = by.length > 0 ? limit : 1
+  if (count * series > POINTS_MAX)
+    throw new Mistake('too_many_buckets', 'step', `${count} steps of ${series} groups are more than ${POINTS_MAX} points`)
+  const [rows, [behind], groups] = await Promise.all([
+    desk.ask(timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)),
+    desk.ask(behindQuestion(subject)),
+    by.length > 0 ? desk.ask(groupsQuestion(subject, by)) : [],
+  ])
+  const data = [...groupByLabels(rows)].flatMap(points => {
+    const known = new Map(points.map(point => [point.t, point]))
+    const dimensions = named(by, points[0]?.labels ?? [])
+    return Array.from({ length: count }, (_, i) => {
+      const t = first + i * step_s
+      const point = known.get(t)
+      const value = point ? valued(wanted.metric, subject.condition, point) : NOTHING
+      return { t: iso(t * 1_000), ...dimensions, ...value }
+    })
+  })
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0] } }
+}
+
+export type Slice = Value & Dimensions & Pick<BehindRow, 'sessions' | 'frames'> & { readonly share_of_bad: number | null }
+
+/** Per value of one or two dimensions. */
+export async function breakdown(
+  desk: Desk,
+  wanted: Wanted,
+  by: readonly Dimension[],
+  asked: Order | undefined,
+  limit: number,
+): Promise<Answer<Slice>> {
+  const metric = METRICS[wanted.metric]
+  if (by.length === 0 || by.length > DIMENSIONS_MAX)
+    throw new Mistake('bad_parameter', 'by', `name one to ${DIMENSIONS_MAX} dimensions`)
+  if (asked === 'impact' && metric.bad === undefined)
+    throw new Mistake('bad_order', 'order', `${wanted.metric} counts nothing bad, so no group has an impact on it`)
+  const order = asked ?? (metric.bad === undefined ? 'value' : 'impact')
+  const { subject, fresh } = await subjectOf(desk, wanted)
+  const [rows, [behind]] = await Promise.all([
+    desk.ask(breakdownQuestion(metric, subject, by, order, limit)),
+    desk.ask(behindQuestion(subject)),
+  ])
+  const data = rows.map(row => ({
+    ...named(by, row.labels),
+    ...valued(wanted.metric, subject.condition, row),
+    sessions: row.sessions,
+    frames: row.frames,
+    share_of_bad: row.share_of_bad,
+  }))
+  const groups_total = rows[0]?.groups_total ?? 0
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), groups_total } }
+}
+
+const NOTHING: Value = { value: null, reason: 'no_data', n: 0 }
+
+function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'value' | 'n'>): Value {
+  if (value !== null) return { value, n }
+  if (n === 0) return NOTHING
+  const few = !condition.one_session && n < METRICS[id].min_count
+  return { value, reason: few ? 'too_few_values' : 'not_reported', n }
+}
+
+const named = (by: readonly Dimension[], labels: readonly (string | null)[]): Dimensions =>
+  Object.fromEntries(by.map((name, i) => [name, labels[i] ?? null]))
+
+/** Rows arrive ordered by labels. */
+function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
+  const groups = new Map<string, PointRow[]>()
+  for (const row of rows) {
+    const key = JSON.stringify(row.labels)
+    const group = groups.get(key)
+    if (group) group.push(row)
+    else groups.set(key, [row])
+  }
+  return groups.values()
+}
+
+async function subjectOf(desk: Desk, wanted: Wanted): Promise<{ subject: Subject; fresh: FreshnessRow }> {
+  const window = chooseWindow(wanted, desk.now(), desk.retention)
+  const fresh = await freshness(desk, window)
+  const cut = window.tier === 'minute' ? Math.min(fresh.cut ?? window.to, window.to) : window.to
+  return { subject: { window, cut: Math.max(cut, window.from), condition: conditionOf(wanted.filters) }, fresh }
+}
+
+const UNKNOWN: FreshnessRow = { cut: null, settled_rows: 0, raw_rows: 0, as_of_ms: null, ingest_lag_ms: null }
+
+export async function freshness(desk: Desk, window: Window): Promise<FreshnessRow> {
+  const [row] = await desk.ask(freshnessQuestion(window, desk.retention))
+  return row ?? UNKNOWN
+}
+
+export function metaOf(
+  id: MetricId | null,
+  { window }: Pick<Subject, 'window'>,
+  fresh: FreshnessRow,
+  behind: BehindRow | undefined,
+): Meta {
+  return {
+    metric: id,
+    unit: id && METRICS[id].unit,
+    definition_version: id && METRICS[id].definition_version,
+    from: iso(window.from * 1_000),
+    to: iso(window.to * 1_000),
+    step_s: window.step_s ?? null,
+    tier: window.tier,
+    sessions: behind?.sessions ?? 0,
+    frames: behind?.frames ?? 0,
+    cells: behind?.cells ?? 0,
+    completeness_pct: behind?.completeness_pct ?? null,
+    as_of: fresh.as_of_ms === null ? null : iso(fresh.as_of_ms),
+    ingest_lag_ms: fresh.ingest_lag_ms,
+    complete: isComplete(window, fresh),
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * A question is a constant: `{ id, sql, params, row }`. Asking one bounds what it may cost, notes how long it took under its id, and
+ * checks its rows: an answer that is not of the declared form is our fault and never reaches a caller.
+ */
+import { z } from 'zod'
+import { errorCode, type Params, type Settings, type Store } from '../../ingest/store/clickhouse.ts'
+
+export interface Question<Row> {
+  /** Snake case, fixed: names the question in vitals and in ClickHouse's query log. */
+  readonly id: string
+  readonly sql: string
+  readonly params: Params
+  readonly row: z.ZodType<Row>
+}
+
+/** The store gave no answer to a question. What it said is the cause: for the log, not for a caller. */
+export class StoreFailure extends Error {
+  override readonly name = 'StoreFailure'
+  readonly question: string
+  /** ClickHouse's code; undefined where the fault lay on the way to it. */
+  readonly code: number | undefined
+
+  constructor(question: string, cause: unknown) {
+    super(`no answer to ${question}`, { cause })
+    this.question = question
+    this.code = errorCode(cause)
+  }
+}
+
+export type Ask = <Row>(question: Question<Row>) => Promise<Row[]>
+
+/** ClickHouse's own limit; the client waits a little longer, so that the answer says what happened. */
+export const QUERY_SECONDS_MAX = 10
+const QUERY_BYTES_MAX = 2_000_000_000
+const QUERY_ROWS_MAX = 100_000
+
+const LIMITS: Settings = {
+  max_execution_time: QUERY_SECONDS_MAX,
+  max_memory_usage: QUERY_BYTES_MAX,
+  max_result_rows: QUERY_ROWS_MAX,
+}
+
+/** @param observe told the question's id and how long ClickHouse took, failed or not */
+export function createAsk(store: Store, observe: (id: string, seconds: number, ok: boolean) => void): Ask {
+  return async ({ id, sql, params, row }) => {
+    const begun = performance.now()
+    const took = () => (performance.now() - begun) / 1_000
+    let rows: unknown[]
+    try {
+      rows = await store.query<unknown>(sql, params, { ...LIMITS, log_comment: `ask ${id}` })
+    } catch (error) {
+      observe(id, took(), false)
+      throw new StoreFailure(id, error)
+    }
+    observe(id, took(), true)
+    return z.array(row).parse(rows)
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * The questions about a metric: over a range, over time, and by dimension. Pure: each is text and parameters, ready to be asked.
+ */
+import { z } from 'zod'
+import { TIERS } from '../../ingest/store/settle.ts'
+import type { Metric } from './catalogue.ts'
+import { type Condition, DIMENSIONS, type Dimension } from './filter.ts'
+import type { Question } from './question.ts'
+import type { Window } from './range.ts'
+import { groupedSql, moment } from './sql.ts'
+
+/** Which cells: a window of a tier, up to where its minutes are settled, and whose. */
+export interface Subject {
+  readonly window: Window
+  /** Epoch seconds; from here on ten-second cells stand in for minutes. Equal to the window's end outside the minute tier. */
+  readonly cut: number
+  readonly condition: Condition
+}
+
+const grouping = ({ window, condition }: Subject) => ({ tier: window.tier, where: condition })
+const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject) => ({
+  from,
+  to,
+  ...(tier === 'minute' ? { cut } : {}),
+  ...condition.params,
+})
+
+/** The metric's value, or NULL where fewer values than its least are behind it. */
+export const valueSql = (metric: Metric, one_session: boolean): string =>
+  `if(${metric.count} >= ${one_session ? 1 : metric.min_count}, ${metric.value}, NULL)`
+
+const behind = {
+  sessions: z.number(),
+  frames: z.number(),
+  cells: z.number(),
+  completeness_pct: z.number().nullable(),
+}
+const BEHIND_SQL = {
+  sessions: 'sessions',
+  frames: 'frames',
+  cells: 'cells',
+  completeness_pct: '100 * seqs_distinct / nullIf(seqs_expected, 0)',
+}
+const value = { value: z.number().nullable(), n: z.number() }
+const valueAndCount = (metric: Metric, { condition }: Subject) => ({
+  value: valueSql(metric, condition.one_session),
+  n: metric.count,
+})
+
+const behindRow = z.object(behind)
+export type BehindRow = z.infer<typeof behindRow>
+
+/** What is behind an answer. No row: nothing. */
+export const behindQuestion = (subject: Subject): Question<BehindRow> => ({
+  id: 'behind',
+  sql: groupedSql({ ...grouping(subject), keys: {}, values: BEHIND_SQL }),
+  params: paramsOf(subject),
+  row: behindRow,
+})
+
+const overallRow = z.object({ ...behind, ...value })
+export type OverallRow = z.infer<typeof overallRow>
+
+export const overallQuestion = (metric: Metric, subject: Subject): Question<OverallRow> => ({
+  id: 'overall',
+  sql: groupedSql({
+    ...grouping(subject),
+    keys: {},
+    values: { ...valueAndCount(metric, subject), ...BEHIND_SQL },
+  }),
+  params: paramsOf(subject),
+  row: overallRow,
+})
+
+/** '' in a cell is unknown, and unknown is null in an answer. One per dimension, in the order asked. */
+const labels = { labels: z.array(z.string().transform(text => (text === '' ? null : text))) }
+const labelsSql = (by: readonly Dimension[]): string => `[${by.map(name => `toString(${name})`).join(', ')}] AS labels`
+const keysOf = (by: readonly Dimension[]) => Object.fromEntries(by.map(name => [name, name] as const))
+
+const pointRow = z.object({ t: z.number(), ...value, ...labels })
+export type PointRow = z.infer<typeof pointRow>
+
+/** The groups with the most frames, as a condition on cells. */
+function topGroups(subject: Subject, by: readonly Dimension[]): string {
+  const groups = groupedSql({ ...grouping(subject), keys: keysOf(by), values: { frames: 'frames', sessions: 'sessions' } })
+  const names = by.join(', ')
+  return `(${names}) IN (SELECT ${names} FROM (${groups}) ORDER BY frames DESC, sessions DESC, ${names} LIMIT {groups:UInt32})`
+}
+
+/** Per step, and per group if `by` names dimensions: of the `groups` largest. Steps without a cell have no row. */
+export const timeseriesQuestion = (
+  metric: Metric,
+  subject: Subject,
+  step_s: number,
+  by: readonly Dimension[],
+  groups: number,
+): Question<PointRow> => ({
+  id: 'timeseries',
+  sql: `SELECT t, ${labelsSql(by)}, value, n FROM (${groupedSql({
+    ...grouping(subject),
+    keys: { t: 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}', ...keysOf(by) },
+    values: valueAndCount(metric, subject),
+    ...(by.length > 0 ? { and: topGroups(subject, by) } : {}),
+  })}) ORDER BY labels, t`,
+  params: { ...paramsOf(subject), step_s, ...(by.length > 0 ? { groups } : {}) },
+  row: pointRow,
+})
+
+const groupsRow = z.object({ groups_total: z.number() })
+
+/** How many groups there are, of which an answer may show only the largest. */
+export const groupsQuestion = (subject: Subject, by: readonly Dimension[]): Question<z.infer<typeof groupsRow>> => ({
+  id: 'groups',
+  sql: `SELECT count() AS groups_total FROM (${groupedSql({ ...grouping(subject), keys: keysOf(by), values: { cells: 'cells' } })})`,
+  params: paramsOf(subject),
+  row: groupsRow,
+})
+
+const breakdownRow = z.object({
+  ...labels,
+  ...value,
+  sessions: z.number(),
+  frames: z.number(),
+  share_of_bad: z.number().nullable(),
+  groups_total: z.number(),
+})
+export type BreakdownRow = z.infer<typeof breakdownRow>
+
+export const ORDERS = ['value', 'impact'] as const
+export type Order = (typeof ORDERS)[number]
+
+/** Per value of the dimensions: the worst first, or those that hold most of what is bad. Unknown values last. */
+export function breakdownQuestion(
+  metric: Metric,
+  subject: Subject,
+  by: readonly Dimension[],
+  order: Order,
+  limit: number,
+): Question<BreakdownRow> {
+  const worstFirst = metric.better === 'higher' ? 'ASC' : 'DESC'
+  const ordered = order === 'impact' ? 'bad DESC' : `isNull(value), value ${worstFirst}`
+  const groups = groupedSql({
+    ...grouping(subject),
+    keys: keysOf(by),
+    values: { ...valueAndCount(metric, subject), sessions: 'sessions', frames: 'frames', bad: metric.bad ?? 'NULL' },
+  })
+  return {
+    id: 'breakdown',
+    sql: `SELECT ${labelsSql(by)}, value, n, sessions, frames, bad / nullIf(sum(bad) OVER (), 0) AS share_of_bad, count() OVER () AS groups_total
+FROM (${groups}) ORDER BY ${ordered}, sessions DESC, labels LIMIT {limit:UInt32}`,
+    params: { ...paramsOf(subject), limit },
+    row: breakdownRow,
+  }
+}
+
+const valuesRow = z.record(z.string(), z.array(z.string()))
+
+/** Sessions that began a moment ago have no minute yet. */
+const RECENT_S = 300
+
+/** The values each dimension takes, the most common ones. Read without FINAL: a value that a later settling took back may be among them. */
+export function knownValuesQuestion(from: number, to: number, limit: number): Question<z.infer<typeof valuesRow>> {
+  const of = (table: string, since: string): string =>
+    `SELECT ${DIMENSIONS.join(', ')} FROM ${table} WHERE t >= ${moment(since)} AND t < ${moment('to')}`
+  return {
+    id: 'known_values',
+    sql: `SELECT ${DIMENSIONS.map(name => `arraySort(topKIf(${limit})(toString(${name}), ${name} != '')) AS known_${name}`).join(', ')}
+FROM (${of(TIERS.minute.table, 'from')} UNION ALL ${of(TIERS['10s'].table, 'recent')})`,
+    params: { from, to, recent: Math.max(from, to - RECENT_S) },
+    row: valuesRow,
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Questions over cells, as text: which cells (a tier, a range, a condition), merged by which keys, and what is read off each merged
+ * cell. Pure. Everything a caller says arrives as a bound parameter; what is spliced in comes from our own closed lists.
+ */
+import { SOURCES } from '../../ingest/contract/events.ts'
+import { CELL_COLUMNS, cellsFromEvents } from '../../ingest/store/cells.ts'
+import { TIERS } from '../../ingest/store/settle.ts'
+import type { AnswerTier } from './catalogue.ts'
+
+/** A bound moment in epoch seconds. (As a DateTime parameter, a number of few digits would be read as a year.) */
+export const moment = (name: string): string => `toDateTime({${name}:UInt32}, 'UTC')`
+
+/** Every source takes `from` and `to`, the minute tier `cut` as well. */
+const range = (column: string, from: string, to: string): string =>
+  `${column} >= ${moment(from)} AND ${column} < ${moment(to)}`
+
+export interface Where {
+  readonly sql: string
+  readonly session_sql: string
+}
+
+/**
+ * The cells of a tier, as something to select from. The minute tier reaches as far as its minutes are settled, which is up to `cut`;
+ * from there on ten-second cells stand in for it, so that a range that ends now has its tail.
+ */
+export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Where): string {
+  if (tier === 'events') {
+    const events = cellsFromEvents(`${range('t10', 'from', 'to')} AND (${where.session_sql})`)
+    return `(SELECT * FROM (${events}) WHERE ${where.sql})`
+  }
+  const settled = (table: string, from: string, to: string): string =>
+    `SELECT t, session_id, ${columns.join(', ')} FROM ${table} FINAL WHERE ${range('t', from, to)} AND (${where.sql})`
+  if (tier === '10s') return `(${settled(TIERS['10s'].table, 'from', 'to')})`
+  return `(${settled(TIERS.minute.table, 'from', 'cut')} UNION ALL ${settled(TIERS['10s'].table, 'cut', 'to')})`
+}
+
+/** What a merged cell has beside the cells' own columns. */
+const COUNTS = ['sessions', 'cells'] as const
+/** Sequence numbers count per session and speaker, so these need the cells merged by session first. */
+const seqsBetween = (source: string): string => `ifNull(toInt64(s_${source}_seq_max) - s_${source}_seq_min + 1, 0)`
+const overSources = (term: (source: string) => string): string => SOURCES.map(term).join(' + ')
+const PER_SESSION: Readonly<Record<string, string>> = {
+  seqs_distinct: overSources(source => `least(toInt64(s_${source}_seqs), ${seqsBetween(source)})`),
+  seqs_expected: overSources(seqsBetween),
+}
+const SEQ_COLUMNS = SOURCES.flatMap(source => [`${source}_seq_min`, `${source}_seq_max`, `${source}_seqs`])
+
+/** Every column a merged cell can have that occurs in the expressions. */
+const mentioned = (expressions: readonly string[], names: readonly string[]): string[] => {
+  const words = new Set(expressions.flatMap(sql => sql.match(/\b[a-z_][a-z0-9_]*\b/g) ?? []))
+  return names.filter(name => words.has(name))
+}
+
+export interface Grouping {
+  readonly tier: AnswerTier
+  readonly where: Where
+  /** Name → expression over a cell's `t` and dimensions. */
+  readonly keys: Readonly<Record<string, string>>
+  /** Name → expression over a merged cell (see `catalogue.ts`). A column's name may only stand for that very column. */
+  readonly values: Readonly<Record<string, string>>
+  /** A further condition on cells. */
+  readonly and?: string
+}
+
+const merge = (column: string, of: string): string => CELL_COLUMNS[column]?.fromCells(of) ?? ''
+const list = (parts: readonly string[]): string => parts.join(', ')
+
+/**
+ * One row per group: its keys and values. A SELECT without ORDER BY. No row where no cell is.
+ * Inner names are prefixed (`key_`, `s_` by session, `m_` merged): an alias that shadows a column inside its own aggregate is an error.
+ */
+export function groupedSql({ tier, where, keys, values, and = '1' }: Grouping): string {
+  const expressions = Object.values(values)
+  const columns = mentioned(expressions, Object.keys(CELL_COLUMNS))
+  const perSession = mentioned(expressions, Object.keys(PER_SESSION))
+  const names = Object.keys(keys).map(name => `key_${name}`)
+  const read = mentioned(
+    [...Object.values(keys), ...columns, and, ...(perSession.length > 0 ? SEQ_COLUMNS : [])],
+    Object.keys(CELL_COLUMNS),
+  )
+  const cells = `${cellsOf(tier, read, where)} WHERE ${and}`
+  const keysSql = Object.entries(keys).map(([name, sql]) => `${sql} AS key_${name}`)
+  const renamed = [...columns, ...perSession, ...COUNTS].map(name => `m_${name} AS ${name}`)
+  const answered = [
+    ...Object.keys(keys).map(name => `key_${name} AS ${name}`),
+    ...Object.entries(values).map(([name, sql]) => `${sql} AS ${name}`),
+  ]
+  const merged =
+    perSession.length > 0
+      ? mergedBySession(cells, keysSql, names, columns, perSession)
+      : mergedOnce(cells, keysSql, names, columns)
+  return `SELECT ${list(answered)}
+FROM (
+  SELECT ${list([...names, ...renamed])}
+  FROM (
+    ${merged}
+  )
+)`
+}
+
+const groupBy = (names: readonly string[]): string => (names.length > 0 ? `GROUP BY ${list(names)}` : 'HAVING count() > 0')
+
+function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[]): string {
+  const merged = columns.map(column => `${merge(column, column)} AS m_${column}`)
+  return `SELECT ${list([...keysSql, ...merged, 'uniqExact(session_id) AS m_sessions', 'count() AS m_cells'])}
+    FROM ${cells} ${groupBy(names)}`
+}
+
+/** Merging is associative: by key and session first, then by key. */
+function mergedBySession(
+  cells: string,
+  keysSql: string[],
+  names: string[],
+  columns: string[],
+  perSession: string[],
+): string {
+  const all = [...new Set([...columns, ...SEQ_COLUMNS])]
+  const inner = all.map(column => `${merge(column, column)} AS s_${column}`)
+  const merged = columns.map(column => `${merge(column, `s_${column}`)} AS m_${column}`)
+  const counted = perSession.map(name => `sum(${PER_SESSION[name]}) AS m_${name}`)
+  return `SELECT ${list([...names, ...merged, ...counted, 'count() AS m_sessions', 'sum(s_cells) AS m_cells'])}
+    FROM (
+      SELECT ${list([...keysSql, 'session_id', ...inner, 'count() AS s_cells'])}
+      FROM ${cells} GROUP BY ${list([...names, 'session_id'])}
+    ) ${groupBy(names)}`
+}

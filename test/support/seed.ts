@@ -1,0 +1,67 @@
+/**
+ * Rows for tests of the API, by the path production takes: a lease, a batch of typed columns, one Native block, the store's own
+ * settling. What is left out is Kafka: positions are given here.
+ */
+import type { QualityEvent } from '../../ingest/contract/events.ts'
+import type { Refusal } from '../../ingest/contract/refusal.ts'
+import { Batch, insertBatch, storedPartitions } from '../../ingest/store/batch.ts'
+import type { Store } from '../../ingest/store/clickhouse.ts'
+import { claim, type Lease } from '../../ingest/store/owner.ts'
+import { due10s, dueMinutes, settle } from '../../ingest/store/settle.ts'
+
+const PARTITION = 0
+/** From being handed over to Kafka's append. */
+const TRANSIT_MS = 40
+
+export interface RefusedMessage {
+  readonly refusal: Refusal
+  readonly key: string
+  readonly bytes: Uint8Array
+  readonly appended_at_ms: number
+}
+
+/** Inserts one batch after the other behind what it inserted before, into a log of its own. */
+export class Seed {
+  readonly #store: Store
+  readonly log_id: string
+  #lease: Lease | undefined
+  #next = 0
+
+  constructor(store: Store, log_id: string) {
+    this.#store = store
+    this.log_id = log_id
+  }
+
+  async insert(contents: readonly (QualityEvent | RefusedMessage)[]): Promise<void> {
+    this.#lease ??= await claim(this.#store, this.log_id, [PARTITION], () => true)
+    const batch = new Batch((_field, value) => value)
+    for (const content of contents) {
+      const appended_at_ms = 'refusal' in content ? content.appended_at_ms : content.sent_at_ms + TRANSIT_MS
+      const position = { log_id: this.log_id, kafka_partition: PARTITION, kafka_offset: this.#next++, appended_at_ms }
+      const row =
+        'refusal' in content
+          ? {
+              refusal: content.refusal,
+              key: Buffer.from(content.key),
+              bytes: content.bytes,
+              bytes_total: content.bytes.length,
+            }
+          : { event: content, at_ms: content.started_at_ms, clock_shift_ms: 0, extensions: 0 }
+      batch.append(position, row, 0)
+    }
+    await insertBatch(this.#store, this.#lease, batch)
+    const stored = await storedPartitions(this.#store, this.#lease, batch)
+    if (!stored.has(PARTITION)) throw new Error('the seed was not stored')
+  }
+}
+
+/** Settles whatever is due at or after `since` (epoch seconds): ten seconds first, then the minutes that have ended by `until`. */
+export async function settleAll(store: Store, since: number, until = Number.POSITIVE_INFINITY): Promise<void> {
+  await settle(store, '10s', await due10s(store, since))
+  const minutes = await dueMinutes(store, since)
+  await settle(
+    store,
+    'minute',
+    minutes.filter(({ t }) => t + 60 <= until),
+  )
+}
