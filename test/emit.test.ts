@@ -1,13 +1,22 @@
 /**
- * The emitter: bounded, numbered, in order, and honest about what was lost. Time is turned by hand; no test waits.
+ * The emitter: bounded, numbered, in order, and honest about what was lost. Time is turned by hand; only the last test, through the
+ * real broker, waits for anything.
  */
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { check } from '../ingest/contract/check.ts'
 import { FRAME_TIME_MAX_US, FRAMES_MAX } from '../ingest/contract/events.ts'
 import type { Clock } from '../ingest/emit/clock.ts'
 import { createEmitter, type EmitterOptions, type EventDraft, type Message } from '../ingest/emit/emitter.ts'
 import { FrameCollector, type FrameTimesDraft } from '../ingest/emit/frames.ts'
+import { createKafkaSender } from '../ingest/emit/kafka.ts'
+import { type FetchedBatch, KafkaSource } from '../ingest/load/kafka.ts'
+import { createLog } from '../ingest/runtime/log.ts'
+import { runFleet } from '../local/fleet/run.ts'
+import { sharedServices, stopServices, unique } from './support/services.ts'
+import { until } from './support/verify.ts'
+
+afterAll(stopServices)
 
 const SESSION = '0f8fad5b-d9cb-469f-a165-70867728950e'
 const START = 1_795_000_000_000
@@ -475,3 +484,58 @@ const checkDraft = (draft: EventDraft) =>
   createEmitter({ session_id: SESSION, source: 'client', context: {}, send: async () => {}, clock: new Hands() }).emit(
     draft,
   )
+
+test('through a real broker: all that a fleet of emitters counts as sent is there, a session on one partition, each speaker in order', async () => {
+  const topic = unique('emit')
+  const brokers = [sharedServices().brokers]
+  const log = createLog('test', 'silent')
+  const source = new KafkaSource({ brokers, topic, group_id: topic, session_timeout_ms: 10_000, log })
+  await source.ensureTopic(4)
+  const sender = createKafkaSender({ brokers, topic })
+  await sender.connect()
+  const fleet = runFleet({ sender, seed: 1, sessions: 25, speed: 30, planned_ms: 1_500, malformed: 0.01, resent: 0.05 })
+  await until('the simulated clock has caught up', 30_000, () => fleet.stats().behind_ms === 0)
+  const stats = await fleet.stop(15_000)
+  await sender.disconnect()
+  expect(stats).toMatchObject({ made: stats.sent, waiting: 0, dropped: 0, refused: 0 })
+  expect(stats.sent).toBeGreaterThan(25 * 2 * 40)
+  expect(stats.resent).toBeGreaterThan(0)
+  expect(stats.malformed).toBeGreaterThan(0)
+
+  const batches: FetchedBatch[] = []
+  await source.start({
+    onAssigned: () => {},
+    onHeartbeat: () => {},
+    onCrash: error => expect.unreachable(String(error)),
+    onBatch: async batch => {
+      batches.push(batch)
+    },
+  })
+  const total = stats.sent + stats.resent + stats.malformed
+  const read = () => batches.flatMap(({ partition, messages }) => messages.map(message => ({ partition, ...message })))
+  await until('all of the topic was read', 30_000, () => read().length >= total)
+  await source.stop()
+  expect(read()).toHaveLength(total)
+
+  const partitionOf = new Map<string, number>()
+  const next = new Map<string, number>()
+  const counts = { good: 0, resent: 0, malformed: 0 }
+  for (const { partition, key, value } of read()) {
+    expect(partitionOf.get(String(key)) ?? partition).toBe(partition)
+    partitionOf.set(String(key), partition)
+    const { event } = check(value)
+    if (!event || Math.abs(event.started_at_ms - event.sent_at_ms) > 86_000_000) {
+      counts.malformed++
+      continue
+    }
+    const speaker = `${event.session_id} ${event.source}`
+    const expected = next.get(speaker) ?? 0
+    if (event.seq < expected) counts.resent++
+    else {
+      expect(event.seq).toBe(expected)
+      next.set(speaker, expected + 1)
+      counts.good++
+    }
+  }
+  expect(counts).toEqual({ good: stats.sent, resent: stats.resent, malformed: stats.malformed })
+})

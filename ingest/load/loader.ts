@@ -373,8 +373,6 @@ export class Loader implements Listener {
     const begun = performance.now()
     const done = new Map<number, OffsetRange>()
     for (let attempt = 0; batch.ranges.size > 0; attempt++) {
-      const lease = this.#lease
-      if (!current() || !lease) return
       try {
         if (attempt > 0) {
           const stored = await this.#askWhatIsStored(batch, current)
@@ -382,9 +380,11 @@ export class Loader implements Listener {
           for (const partition of stored) this.#finish(batch, partition, done)
           if (batch.ranges.size === 0) break
         }
-        if (!this.#lease) return
-        await insertBatch(store, this.#lease, batch)
-        const stored = await storedPartitions(store, this.#lease, batch)
+        // A new term may begin at any await: this one goes on with the lease it had, which is fenced by then.
+        const lease = this.#lease
+        if (!current() || !lease) return
+        await insertBatch(store, lease, batch)
+        const stored = await storedPartitions(store, lease, batch)
         for (const partition of stored) this.#finish(batch, partition, done)
         break
       } catch (error) {

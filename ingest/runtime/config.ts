@@ -24,7 +24,7 @@ const variables = z.object({
     .default('quality.events.v1'),
   KAFKA_GROUP_ID: z.string().min(1).max(200).default('quality-ingest'),
   KAFKA_PARTITIONS: whole(1, 1000).default(4),
-  KAFKA_SESSION_TIMEOUT_MS: whole(6_000, 300_000).default(30_000),
+  KAFKA_SESSION_TIMEOUT_MS: whole(1_000, 300_000).default(30_000),
 
   CLICKHOUSE_PORT: port.default(18123),
   CLICKHOUSE_URL: z.url({ protocol: /^https?$/ }).optional(),

@@ -24,24 +24,37 @@ export interface Received {
 /** @throws Failure; the request's own error when the client goes away while sending */
 export async function receive(request: IncomingMessage, url: URLSearchParams, spool: Spool): Promise<Received> {
   const asked = readAsked(url, request.headers)
-  const readonly = request.method !== 'POST'
-  if (readonly) return understood(asked, asked.query, true)
+  if (request.method !== 'POST') return understood(asked, asked.query, true)
   const body = unpacked(request)
-  const form = request.headers['content-type']
-  if (form?.startsWith('multipart/form-data')) return receiveForm(url, request, await readText(body), form)
-  if (asked.query !== '') {
-    const head = Buffer.from(asked.query)
-    const early = tryData(asked.query)
-    if (early) return receiveData(asked, early, head, body, spool)
-    const rest = await readText(body)
-    return understood(asked, rest.length > 0 ? `${asked.query}\n${rest.toString('utf8')}` : asked.query, false)
+  const contentType = request.headers['content-type'] ?? ''
+  if (contentType.startsWith('multipart/form-data')) return receiveForm(url, await readText(body), contentType)
+  return asked.query === '' ? receiveBody(asked, body, spool) : receiveBoth(asked, body, spool)
+}
+
+/** The statement is in the URL, at least its beginning; between it and the body ClickHouse sees a line break. */
+async function receiveBoth(asked: Asked, body: AsyncIterable<Uint8Array>, spool: Spool): Promise<Received> {
+  const statement = tryData(asked.query)
+  if (statement?.data) {
+    refuse(statement, false)
+    const begun = asked.query.slice(statement.data.offset)
+    return { asked, statement, spooled: await spool.write(Buffer.from(begun && `${begun}\n`), body) }
   }
+  const rest = await readText(body)
+  return understood(asked, rest.length > 0 ? `${asked.query}\n${rest.toString('utf8')}` : asked.query, false)
+}
+
+/** The body is the statement, and for an INSERT perhaps its data, which may be binary. */
+async function receiveBody(asked: Asked, body: AsyncIterable<Uint8Array>, spool: Spool): Promise<Received> {
   const chunks = body[Symbol.asyncIterator]()
   const { head, ended } = await readHead(chunks)
-  const statement = understand(head.toString('utf8'))
-  if (statement.data) return receiveData(asked, statement, head, rest(chunks), spool, head)
-  if (!ended) throw Failure.of(307, `A statement longer than ${MAX_STATEMENT_BYTES} bytes.`)
+  const source = head.toString('utf8')
+  const statement = understand(source)
   refuse(statement, false)
+  if (statement.data) {
+    const begun = head.subarray(Buffer.byteLength(source.slice(0, statement.data.offset)))
+    return { asked, statement, spooled: await spool.write(begun, rest(chunks)) }
+  }
+  if (!ended) throw Failure.of(307, `A statement longer than ${MAX_STATEMENT_BYTES} bytes.`)
   return { asked, statement, spooled: undefined }
 }
 
@@ -61,30 +74,8 @@ function tryData(query: string): Statement | undefined {
   }
 }
 
-/** @param source the bytes the statement was read from; what lies behind it there are the first of the data */
-async function receiveData(
-  asked: Asked,
-  statement: Statement,
-  source: Buffer,
-  body: AsyncIterable<Uint8Array>,
-  spool: Spool,
-  inBody?: Buffer,
-): Promise<Received> {
-  refuse(statement, false)
-  const offset = Buffer.byteLength(source.toString('utf8').slice(0, statement.data?.offset ?? 0))
-  const head = source.subarray(offset)
-  // Between the URL's part and the body ClickHouse sees a line break.
-  const first = inBody || head.length === 0 ? head : Buffer.concat([head, Buffer.from('\n')])
-  return { asked, statement, spooled: await spool.write(first, body) }
-}
-
 /** Fields of a form are the parameters of the URL by other means. */
-async function receiveForm(
-  url: URLSearchParams,
-  _request: IncomingMessage,
-  body: Buffer,
-  contentType: string,
-): Promise<Received> {
+async function receiveForm(url: URLSearchParams, body: Buffer, contentType: string): Promise<Received> {
   const form = await new Response(new Uint8Array(body), { headers: { 'content-type': contentType } }).formData()
   const all = new URLSearchParams(url)
   for (const [name, value] of form) {

@@ -35,6 +35,30 @@ const GRANTS = [
   ...TABLE_ENGINES.map(engine => `GRANT TABLE ENGINE ON ${engine}`),
 ]
 
+/**
+ * Functions that read files or call out and need no grant. A user-defined function of the same name goes before the
+ * engine's, also in SQL that is in a string (the DEFAULT of a column in `format(…, 'a String DEFAULT …', …)`). SQL could
+ * not define such a one, nor drop it; a file the engine loads at its start does.
+ */
+const SHADOWED = [
+  ...['file', 'catboostEvaluate', 'aiClassify', 'aiGenerate', 'aiExtract', 'aiTranslate', 'aiEmbed'],
+  ...['AIClassify', 'AIGenerate', 'AIExtract', 'AITranslate'],
+]
+
+/** File name in the engine's `user_defined` directory, and content. */
+export const shadowFunctions = (): ReadonlyArray<readonly [file: string, sql: string]> =>
+  SHADOWED.map(name => [
+    `function_${name}.sql`,
+    `CREATE FUNCTION ${name} AS x -> throwIf(true, 'Function ${name} is not available on this server')\n`,
+  ])
+
+/** Each must fail, or the walls above do not stand with this version of the engine. */
+export const MUST_FAIL = [
+  "SELECT file('/dev/null')",
+  "SELECT * FROM file('/dev/null', LineAsString, 'a String')",
+  "SELECT * FROM url('http://127.0.0.1:1/', LineAsString, 'a String')",
+]
+
 export const usersXml = (): string => `<clickhouse>
   <profiles><default/></profiles>
   <quotas><default/></quotas>

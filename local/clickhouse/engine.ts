@@ -1,28 +1,18 @@
 /**
- * ClickHouse as a library: the only file that knows of chdb. A pool of sessions over one data directory; each runs one
- * query at a time, on a thread of libuv's pool (main.ts makes that pool large enough before it exists).
- *
- * A query's settings, parameters and database are said to its session in front of it and unsaid in front of the next one.
- * Parameters go by `SET param_x`, which a session keeps to itself; chdb's own binding is one queue for the whole process.
+ * ClickHouse as a library: the only file that knows of chdb. Sessions over one data directory; each runs one query at a
+ * time, on a thread of libuv's pool (main.ts makes that pool large enough before it exists).
+ * Hands out sessions that know a query's context, and turns the engine's faults into `Failure`.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { BASELINE, configXml, usersXml } from './engine-config.ts'
+import { configXml, MUST_FAIL, shadowFunctions, usersXml } from './engine-config.ts'
 import { Failure } from './failure.ts'
+import { Pool, type QueryContext, Seat } from './seats.ts'
 
 type Chdb = typeof import('chdb')
-type ChdbSession = InstanceType<Chdb['Session']>
 
-export interface QueryContext {
-  readonly database: string
-  readonly settings: ReadonlyMap<string, string>
-  /** In the escaped form of ClickHouse's HTTP interface. */
-  readonly params: ReadonlyMap<string, string>
-  /** Placeholders of the statement with no value: they must not find one that an earlier query left behind. */
-  readonly unbound: readonly string[]
-  /** Has sessions kept for it: stopping a query must be possible when every other session is busy. */
-  readonly urgent: boolean
-}
+const ACCESS_DENIED = 497
+const THROWN_BY_QUERY = 395
 
 export interface Answer {
   readonly bytes: Uint8Array
@@ -58,97 +48,6 @@ export class EngineUnavailable extends Error {
   override readonly name = 'EngineUnavailable'
 }
 
-const DEFAULT_DATABASE = 'default'
-
-export const literal = (text: string): string =>
-  `'${text.replaceAll('\\', '\\\\').replaceAll("'", "\\'").replaceAll('\0', '\\0')}'`
-const named = (name: string): string => `\`${name.replaceAll('\\', '\\\\').replaceAll('`', '\\`')}\``
-
-/** One session and what was last said to it. */
-class Seat {
-  readonly session: ChdbSession
-  spoiled = false
-  #database = DEFAULT_DATABASE
-  #changed: readonly string[] = []
-  /** Parameters cannot be unset, only overwritten. */
-  readonly #bound = new Set<string>()
-
-  constructor(session: ChdbSession) {
-    this.session = session
-    const settings = Object.entries(BASELINE).map(([name, value]) => `${name} = ${literal(value)}`)
-    session.query(`SET ${settings.join(', ')}`)
-  }
-
-  remembers(names: readonly string[]): boolean {
-    return names.some(name => this.#bound.has(name))
-  }
-
-  /** The statements that turn the session from what it was into what this query wants. */
-  prepare({ database, settings, params }: QueryContext): string[] {
-    const changes = [
-      ...this.#changed
-        .filter(name => !settings.has(name))
-        .map(name => `${name} = ${BASELINE[name] === undefined ? 'DEFAULT' : literal(BASELINE[name])}`),
-      ...[...settings].map(([name, value]) => `${name} = ${literal(value)}`),
-      ...[...params].map(([name, value]) => `param_${name} = ${literal(value)}`),
-    ]
-    const use = database === this.#database ? [] : [`USE ${named(database)}`]
-    for (const name of params.keys()) this.#bound.add(name)
-    this.#changed = [...settings.keys()]
-    this.#database = database
-    return changes.length > 0 ? [`SET ${changes.join(', ')}`, ...use] : use
-  }
-}
-
-/** A bounded number of seats, made when first needed, handed out in order of arrival. */
-class Pool {
-  readonly #open: () => Seat
-  readonly #size: number
-  readonly #queue: number
-  readonly #idle: Seat[] = []
-  readonly waiting: Array<(seat: Seat) => void> = []
-  #seats = 0
-
-  constructor(open: () => Seat, size: number, queue: number) {
-    this.#open = open
-    this.#size = size
-    this.#queue = queue
-  }
-
-  get running(): number {
-    return this.#seats - this.#idle.length
-  }
-
-  async take(): Promise<Seat> {
-    const free = this.#idle.pop()
-    if (free) return free
-    if (this.#seats < this.#size) {
-      const seat = this.#open()
-      this.#seats++
-      return seat
-    }
-    if (this.waiting.length >= this.#queue)
-      throw Failure.of(202, `Too many simultaneous queries: ${this.#size} running, ${this.#queue} waiting.`)
-    return new Promise(resolve => this.waiting.push(resolve))
-  }
-
-  renew(seat: Seat): Seat {
-    seat.session.close()
-    return this.#open()
-  }
-
-  giveBack(seat: Seat): void {
-    const ready = seat.spoiled ? this.renew(seat) : seat
-    const next = this.waiting.shift()
-    if (next) next(ready)
-    else this.#idle.push(ready)
-  }
-
-  close(): void {
-    for (const seat of this.#idle) seat.session.close()
-  }
-}
-
 /**
  * @param directory created if missing; one process at a time
  * @throws EngineUnavailable
@@ -159,11 +58,11 @@ export async function openEngine(directory: string, limits: EngineLimits): Promi
   const open = () => new Seat(new chdb.Session(directory, { connectionArgs: [`--config-file=${configFile}`] }))
   const common = new Pool(open, limits.sessions, limits.queue)
   const urgent = new Pool(open, limits.urgent, limits.queue)
-  try {
-    common.giveBack(await common.take())
-  } catch (error) {
+  const first = await common.take().catch(error => {
     throw new EngineUnavailable(whyNotOpened(directory, error))
-  }
+  })
+  await assertConfined(first)
+  common.giveBack(first)
   return {
     get running() {
       return common.running + urgent.running
@@ -190,18 +89,22 @@ export async function openEngine(directory: string, limits: EngineLimits): Promi
 
 /** The context is said together with the first statement: one call into the engine instead of two. */
 function leaseOf(seat: Seat, context: QueryContext): Lease {
-  let preparation = seat.prepare(context)
+  let said = false
   return {
     async run(sql, format = 'TabSeparated') {
-      const text = [...preparation, sql].join('; ')
-      const prepared = preparation.length > 0
-      preparation = []
+      const preparation = said ? [] : seat.prepare(context)
+      said = true
       try {
-        const { rowsRead, bytesRead, elapsed, ...result } = answerOf(await seat.session.queryAsync(text, { format }))
-        return { ...result, rows: rowsRead, size: bytesRead, elapsed_s: elapsed }
+        const result = await seat.session.queryAsync([...preparation, sql].join('; '), { format })
+        return {
+          bytes: result.bytes(),
+          rows: result.rowsRead,
+          size: result.bytesRead,
+          elapsed_s: result.elapsed,
+        }
       } catch (error) {
         // How far the preparation got is unknown.
-        if (prepared) seat.spoiled = true
+        if (preparation.length > 0) seat.spoiled = true
         await forgetFailed(seat)
         throw asFailure(error)
       }
@@ -212,12 +115,18 @@ function leaseOf(seat: Seat, context: QueryContext): Lease {
   }
 }
 
-const answerOf = (result: Awaited<ReturnType<ChdbSession['queryAsync']>>) => ({
-  bytes: result.bytes(),
-  rowsRead: result.rowsRead,
-  bytesRead: result.bytesRead,
-  elapsed: result.elapsed,
-})
+async function assertConfined({ session }: Seat): Promise<void> {
+  for (const sql of MUST_FAIL) {
+    const outcome = await session.queryAsync(sql).then(
+      () => undefined,
+      error => codeOf(error),
+    )
+    if (outcome !== ACCESS_DENIED && outcome !== THROWN_BY_QUERY)
+      throw new EngineUnavailable(
+        `this version of chdb cannot be kept inside its data directory (${sql}): install the version package.json names`,
+      )
+  }
+}
 
 /** A failed query stays in system.processes, and KILL … SYNC waits for it, until its session runs another one. */
 async function forgetFailed(seat: Seat): Promise<void> {
@@ -228,9 +137,11 @@ async function forgetFailed(seat: Seat): Promise<void> {
   }
 }
 
-function asFailure(error: unknown): Failure {
+const asFailure = (error: unknown): Failure => Failure.ofEngine(codeOf(error), messageOf(error))
+
+function codeOf(error: unknown): number | undefined {
   const code = error instanceof Error && 'clickhouseCode' in error ? error.clickhouseCode : undefined
-  return Failure.ofEngine(typeof code === 'number' ? code : undefined, messageOf(error))
+  return typeof code === 'number' ? code : undefined
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
@@ -251,6 +162,8 @@ function writeConfig(directory: string): string {
   const usersFile = resolve(directory, 'engine-users.xml')
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 })
+    mkdirSync(resolve(directory, 'user_defined'), { recursive: true, mode: 0o700 })
+    for (const [file, sql] of shadowFunctions()) writeFileSync(resolve(directory, 'user_defined', file), sql)
     writeFileSync(usersFile, usersXml(), { mode: 0o600 })
     writeFileSync(configFile, configXml(usersFile), { mode: 0o600 })
   } catch (error) {

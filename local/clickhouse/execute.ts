@@ -4,10 +4,11 @@
  * they stay one block, and one part, in the table they are meant for.
  */
 import { setImmediate, setTimeout } from 'node:timers/promises'
-import { type Answer, type Engine, type Lease, literal, type QueryContext } from './engine.ts'
+import type { Answer, Engine, Lease } from './engine.ts'
 import { Failure } from './failure.ts'
 import { leavesATrace } from './policy.ts'
 import type { Asked } from './request.ts'
+import { literal, type QueryContext } from './seats.ts'
 import type { Spooled } from './spool.ts'
 import { isNamed, isWord, type Statement } from './statement.ts'
 

@@ -27,10 +27,12 @@ const KILL_MS = 5_000
  * to a new process. Whoever starts this with UV_THREADPOOL_SIZE set saves that step.
  */
 function runInChild(): void {
-  const environment = { ...process.env, UV_THREADPOOL_SIZE: String(THREADS), TZ: 'UTC' }
+  const environment = { ...process.env, UV_THREADPOOL_SIZE: String(THREADS) }
   const child: ChildProcess = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
     env: environment,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    // In a process group of its own: a terminal's Ctrl-C reaches it once, through us.
+    detached: true,
   })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   child.on('exit', (code, signal) => process.exit(code ?? (signal ? 1 : 0)))
@@ -38,6 +40,8 @@ function runInChild(): void {
 
 async function main(config: Config): Promise<void> {
   const log = createLog('clickhouse', config.LOG_LEVEL)
+  // The engine's time zone is that of the process; chdb heeds no configuration of it.
+  process.env.TZ = 'UTC'
   const directory = resolve(config.DATA_DIR, 'clickhouse')
   const engine = await openEngine(directory, LIMITS)
   const spool = openSpool(directory)

@@ -31,7 +31,9 @@ export function createFront(front: Front): Server {
   const server = createServer(
     { maxHeaderSize: MAX_HEADER_BYTES, requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE_MS },
     (request, response) => {
-      handle(front, request, response).catch(() => response.destroy())
+      // While shutting down, connections that are still open bring no new work.
+      if (server.listening) handle(front, request, response).catch(() => response.destroy())
+      else fail(response.setHeader('Connection', 'close'), Failure.of(236, 'The server is shutting down.'))
     },
   )
   return server
@@ -92,17 +94,14 @@ async function send(response: ServerResponse, asked: Asked, statement: Statement
   response.end(body)
 }
 
-/** The engine reports rows of the result for a query and nothing for an insert; unknown is 0 here, as a server begins. */
+/** The engine counts the rows of a result, and those of an INSERT's data; of INSERT … SELECT nothing, so it is not said. */
 function summary(statement: Statement, { rows, size, elapsed_s }: Answer): string {
-  const writes = statement.verb === 'INSERT'
+  const inserted = statement.verb === 'INSERT'
+  const counted = !inserted || (statement.data && statement.data.inputs.length === 0)
   const counts = {
-    read_rows: rows,
-    read_bytes: size,
-    written_rows: writes ? rows : 0,
-    written_bytes: writes ? size : 0,
-    total_rows_to_read: 0,
-    result_rows: rows,
-    result_bytes: size,
+    ...(counted ? { read_rows: rows, read_bytes: size } : {}),
+    ...(counted ? { written_rows: inserted ? rows : 0, written_bytes: inserted ? size : 0 } : {}),
+    ...(inserted ? {} : { result_rows: rows, result_bytes: size }),
     elapsed_ns: Math.round(elapsed_s * 1e9),
   }
   return JSON.stringify(Object.fromEntries(Object.entries(counts).map(([name, value]) => [name, String(value)])))

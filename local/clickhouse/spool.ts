@@ -4,7 +4,7 @@
  * dies while sending has inserted nothing.
  */
 import { once } from 'node:events'
-import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { createWriteStream, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { Failure } from './failure.ts'
@@ -37,7 +37,6 @@ export function openSpool(directory: string): Spool {
   removeNoted(note)
   const parent = roomInMemory() ? SHARED_MEMORY : directory
   const place = mkdtempSync(join(parent, PREFIX))
-  mkdirSync(place, { recursive: true, mode: 0o700 })
   writeFileSync(note, place)
   let count = 0
   return {
@@ -89,6 +88,7 @@ function removeNoted(note: string): void {
     const place = readFileSync(note, 'utf8')
     const known = [SHARED_MEMORY, dirname(note)].includes(dirname(place)) && basename(place).startsWith(PREFIX)
     if (known) rmSync(place, { recursive: true, force: true })
+    rmSync(note)
   } catch {
     // No note, no spool.
   }

@@ -29,16 +29,10 @@ const LINE_COMMENT = /(?:--|\/\/|#[ !])[^\n]*/y
 const NUMBER = /(?:0[xX][0-9a-fA-F_]+|(?:\d[\d_]*)?\.?\d[\d_]*(?:[eE][+-]?\d+)?)/y
 const WORD = /[A-Za-z0-9_$]+/y
 const SIGN = /->|::|\|\||@@|[<>!=]=|<>|[-+*/%=<>?:|@!()[\]{},;.^~&#\\]/y
+/** As the engine reads them: `\\N` is nothing at all, and what is no escape keeps its backslash. */
 const ESCAPES: Readonly<Record<string, string>> = {
-  n: '\n',
-  t: '\t',
-  r: '\r',
-  b: '\b',
-  f: '\f',
-  v: '\v',
-  a: '\x07',
-  e: '\x1b',
-  '0': '\0',
+  ...{ n: '\n', t: '\t', r: '\r', b: '\b', f: '\f', v: '\v', a: '\x07', e: '\x1b', '0': '\0', N: '' },
+  ...{ '\\': '\\', "'": "'", '"': '"', '`': '`', '/': '/' },
 }
 
 /** Where the multi-line comment that opens at `start` ends; they nest. */
@@ -64,7 +58,7 @@ function quoted(sql: string, start: number): { value: string; end: number } {
       const next = sql.charAt(++at)
       const hex = next === 'x' ? /^[0-9a-fA-F]{2}/.exec(sql.slice(at + 1, at + 3)) : null
       if (hex) at += 2
-      value += hex ? String.fromCharCode(Number.parseInt(hex[0], 16)) : (ESCAPES[next] ?? next)
+      value += hex ? String.fromCharCode(Number.parseInt(hex[0], 16)) : (ESCAPES[next] ?? `\\${next}`)
     } else if (char === quote) {
       if (sql[at + 1] !== quote) return { value, end: at + 1 }
       value += char

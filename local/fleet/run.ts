@@ -22,6 +22,9 @@ export interface RunOptions {
   readonly speed: number
   /** How long it is meant to run; what `speed` catches up in. */
   readonly planned_ms: number
+  /** Malformed messages per good one, and batches of an emitter whose first event is sent again. */
+  readonly malformed?: number
+  readonly resent?: number
 }
 
 export interface RunStats {
@@ -41,6 +44,8 @@ export interface RunStats {
 }
 
 export interface FleetRun {
+  /** Where the simulated clock started: no event is earlier. */
+  readonly start_ms: number
   stats(): RunStats
   /** Falls silent: no session says goodbye, what was said is handed over. Resolves with what became of it. */
   stop(deadline_ms: number): Promise<RunStats>
@@ -54,9 +59,9 @@ const WAITING_MAX = 20_000
 const BACKLOG_MAX_MS = 6 * 86_400_000
 const GOODBYE_MS = 60_000
 
-/** Share of messages followed by a malformed one, of batches whose first event is sent again, of sessions with a wrong time zone. */
 const MALFORMED = 0.001
 const RESENT = 0.005
+/** Share of sessions whose clock is in another time zone than it says. */
 const WRONG_CLOCK = 0.01
 const WRONG_BY_MS = [-3_600_000, 3_600_000, 7_200_000] as const
 
@@ -70,9 +75,10 @@ export const simulatedTime = (real_ms: number, began_ms: number, speed: number, 
   Math.min(real_ms, simulatedStart(began_ms, speed, planned_ms) + (real_ms - began_ms) * speed)
 
 export const simulatedStart = (began_ms: number, speed: number, planned_ms: number): number =>
-  began_ms - Math.min((speed - 1) * planned_ms, BACKLOG_MAX_MS)
+  Math.round(began_ms - Math.min((speed - 1) * planned_ms, BACKLOG_MAX_MS))
 
-export function runFleet({ sender, seed, sessions, speed, planned_ms }: RunOptions): FleetRun {
+export function runFleet(options: RunOptions): FleetRun {
+  const { sender, seed, sessions, speed, planned_ms, malformed = MALFORMED, resent = RESENT } = options
   const began_ms = Date.now()
   const start_ms = simulatedStart(began_ms, speed, planned_ms)
   const ticks = fleetTicks({ seed, sessions, start_ms })
@@ -108,7 +114,7 @@ export function runFleet({ sender, seed, sessions, speed, planned_ms }: RunOptio
     const shifted = { ...draft, started_at_ms: draft.started_at_ms + clock_error_ms }
     counts.made++
     emitter.emit(shifted)
-    if (random() < MALFORMED) {
+    if (random() < malformed) {
       const { id: session_id, context } = session
       const event: QualityEvent = {
         v: CONTRACT_VERSION,
@@ -144,7 +150,7 @@ export function runFleet({ sender, seed, sessions, speed, planned_ms }: RunOptio
       send: async messages => {
         await sender.send(messages)
         counts.sent += messages.length
-        if (random() < RESENT) resend(messages.slice(0, 1), 'resent')
+        if (random() < resent) resend(messages.slice(0, 1), 'resent')
       },
     })
   }
@@ -181,6 +187,7 @@ export function runFleet({ sender, seed, sessions, speed, planned_ms }: RunOptio
   })
 
   return {
+    start_ms,
     stats,
     async stop(deadline_ms) {
       stopped = true

@@ -50,6 +50,8 @@ export function brokerProperties({ port, controller_port, log_dir, retention_hou
 
     // A lone consumer need not wait for others to join.
     'group.initial.rebalance.delay.ms': 0,
+    // Tests freeze a consumer past its session; six seconds each would be most of their time.
+    'group.min.session.timeout.ms': 1_000,
 
     // Kafka's own topics: one node can hold one replica, and one partition of them is plenty.
     'offsets.topic.replication.factor': 1,

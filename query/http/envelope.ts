@@ -25,16 +25,29 @@ export const meta = z
         "Kafka's append time of the newest event in the range's last buckets that the answer includes; may say older, never newer. Null where raw events are gone",
     }),
     ingest_lag_ms: z.number().nullable().openapi({ description: 'How long that event took from there into the store' }),
-    complete: z.boolean().nullable().openapi({ description: 'False while a bucket is still filling or not settled from all its rows' }),
-    groups_total: z.number().int().optional().openapi({ description: 'How many groups there are; data may show the first' }),
+    complete: z
+      .boolean()
+      .nullable()
+      .openapi({ description: 'False while a bucket is still filling or not settled from all its rows' }),
+    groups_total: z
+      .number()
+      .int()
+      .optional()
+      .openapi({ description: 'How many groups there are; data may show the first' }),
   })
   .openapi('Meta')
 
 /** `reason` and `n` stand beside every value. */
 export const value = {
   value: z.number().nullable(),
-  reason: z.enum(['no_data', 'too_few_values', 'not_reported']).optional().openapi({ description: 'Why there is no value' }),
-  n: z.number().int().openapi({ description: "How many of what the catalogue calls the metric's `counted` are behind the value" }),
+  reason: z
+    .enum(['no_data', 'too_few_values', 'not_reported'])
+    .optional()
+    .openapi({ description: 'Why there is no value' }),
+  n: z
+    .number()
+    .int()
+    .openapi({ description: "How many of what the catalogue calls the metric's `counted` are behind the value" }),
 }
 
 const label = z.string().nullable().optional()

@@ -40,9 +40,11 @@ const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mis
     })
 
 const moment = (fallback: string) =>
-  parsed(parseMoment, 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m')
-    .prefault(fallback)
-    .openapi({ type: 'string', example: fallback, description: 'ISO 8601 with its zone, epoch milliseconds, `now`, or `now-15m`' })
+  parsed(parseMoment, 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m').prefault(fallback).openapi({
+    type: 'string',
+    example: fallback,
+    description: 'ISO 8601 with its zone, epoch milliseconds, `now`, or `now-15m`',
+  })
 
 const filter = z
   .union([z.string().max(TEXT_MAX), z.array(z.string().max(TEXT_MAX)).max(FILTERS_MAX)])
@@ -91,16 +93,21 @@ export const rangeQuery = z.strictObject(range)
 export const overallQuery = z.strictObject(selection)
 export const timeseriesQuery = z.strictObject({
   ...selection,
-  step: parsed(parseStep, 'auto or a whole number of ten seconds, such as 10s, 1m, 1h')
-    .prefault('auto')
-    .openapi({ type: 'string', example: '1m', description: '`auto`, or a whole number of ten seconds: `10s`, `1m`, `1h`' }),
+  step: parsed(parseStep, 'auto or a whole number of ten seconds, such as 10s, 1m, 1h').prefault('auto').openapi({
+    type: 'string',
+    example: '1m',
+    description: '`auto`, or a whole number of ten seconds: `10s`, `1m`, `1h`',
+  }),
   group_by: dimensions.optional(),
   limit: limit(10, 100),
 })
 export const breakdownQuery = z.strictObject({
   ...selection,
   by: dimensions,
-  order: z.enum(ORDERS).optional().openapi({ description: '`value`: worst first; `impact`: most of what is bad first' }),
+  order: z
+    .enum(ORDERS)
+    .optional()
+    .openapi({ description: '`value`: worst first; `impact`: most of what is bad first' }),
   limit: limit(50, 1_000),
 })
 export const nothing = z.strictObject({})
@@ -115,7 +122,10 @@ export const metricPath = z.object({
   }),
 })
 export const sessionPath = z.object({
-  id: parsed(sessionId, 'a session id: a lower-case UUID', 'bad_session_id').openapi({ type: 'string', format: 'uuid' }),
+  id: parsed(sessionId, 'a session id: a lower-case UUID', 'bad_session_id').openapi({
+    type: 'string',
+    format: 'uuid',
+  }),
 })
 
 interface Issue {
@@ -132,7 +142,8 @@ const isIssue = (value: unknown): value is Issue => typeof value === 'object' &&
 export function readMistake(issues: readonly unknown[]): Mistake {
   const issue = issues.find(isIssue)
   const unknown = issue?.keys?.[0]
-  if (unknown !== undefined) return new Mistake('unknown_parameter', unknown.slice(0, TEXT_MAX), 'there is no such parameter here')
+  if (unknown !== undefined)
+    return new Mistake('unknown_parameter', unknown.slice(0, TEXT_MAX), 'there is no such parameter here')
   const name = String(issue?.path[0] ?? '')
   const code = issue?.params?.mistake ?? CODES[name] ?? 'bad_parameter'
   return new Mistake(code, name === '' ? undefined : name, issue?.message ?? 'does not fit')

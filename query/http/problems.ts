@@ -10,7 +10,14 @@ import { worthRetrying } from '../../ingest/store/clickhouse.ts'
 import { MISTAKES, Mistake, type MistakeCode } from '../metrics/mistake.ts'
 import { StoreFailure } from '../metrics/question.ts'
 
-const FAULTS = ['unauthorized', 'bad_host', 'unknown_route', 'request_too_large', 'store_unavailable', 'internal'] as const
+const FAULTS = [
+  'unauthorized',
+  'bad_host',
+  'unknown_route',
+  'request_too_large',
+  'store_unavailable',
+  'internal',
+] as const
 export const PROBLEM_CODES = [...MISTAKES, ...FAULTS] as const
 export type ProblemCode = (typeof PROBLEM_CODES)[number]
 

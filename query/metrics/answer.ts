@@ -96,7 +96,11 @@ export async function timeseries(
   const { first, count } = bucketStarts(window.from, window.to, step_s)
   const series = by.length > 0 ? limit : 1
   if (count * series > POINTS_MAX)
-    throw new Mistake('too_many_buckets', 'step', `${count} steps of ${series} groups are more than ${POINTS_MAX} points`)
+    throw new Mistake(
+      'too_many_buckets',
+      'step',
+      `${count} steps of ${series} groups are more than ${POINTS_MAX} points`,
+    )
   const [rows, [behind], groups] = await Promise.all([
     desk.ask(timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)),
     desk.ask(behindQuestion(subject)),
@@ -115,7 +119,9 @@ export async function timeseries(
   return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0] } }
 }
 
-export type Slice = Value & Dimensions & Pick<BehindRow, 'sessions' | 'frames'> & { readonly share_of_bad: number | null }
+export type Slice = Value &
+  Dimensions &
+  Pick<BehindRow, 'sessions' | 'frames'> & { readonly share_of_bad: number | null }
 
 /** Per value of one or two dimensions. */
 export async function breakdown(

@@ -10,7 +10,9 @@ import { BUCKET_GROWTH } from '../../ingest/store/cells.ts'
  */
 function overBuckets(map: string, expression: string, bounds?: Bounds): string {
   const middle = `if(b = 0, 0, pow(${BUCKET_GROWTH}, b - 0.5))`
-  const value = bounds ? `greatest(assumeNotNull(${bounds.min}), least(assumeNotNull(${bounds.max}), ${middle}))` : middle
+  const value = bounds
+    ? `greatest(assumeNotNull(${bounds.min}), least(assumeNotNull(${bounds.max}), ${middle}))`
+    : middle
   return `arrayMap((vs, cs) -> ${expression}, [arrayMap(b -> ${value}, mapKeys(${map}))], [arrayCumSum(mapValues(${map}))])[1]`
 }
 

@@ -18,7 +18,7 @@ export interface Subject {
 }
 
 const grouping = ({ window, condition }: Subject) => ({ tier: window.tier, where: condition })
-const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject) => ({
+export const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject) => ({
   from,
   to,
   ...(tier === 'minute' ? { cut } : {}),
@@ -29,13 +29,13 @@ const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject) => ({
 export const valueSql = (metric: Metric, one_session: boolean): string =>
   `if(${metric.count} >= ${one_session ? 1 : metric.min_count}, ${metric.value}, NULL)`
 
-const behind = {
+export const behind = {
   sessions: z.number(),
   frames: z.number(),
   cells: z.number(),
   completeness_pct: z.number().nullable(),
 }
-const BEHIND_SQL = {
+export const BEHIND_SQL = {
   sessions: 'sessions',
   frames: 'frames',
   cells: 'cells',
@@ -82,7 +82,11 @@ export type PointRow = z.infer<typeof pointRow>
 
 /** The groups with the most frames, as a condition on cells. */
 function topGroups(subject: Subject, by: readonly Dimension[]): string {
-  const groups = groupedSql({ ...grouping(subject), keys: keysOf(by), values: { frames: 'frames', sessions: 'sessions' } })
+  const groups = groupedSql({
+    ...grouping(subject),
+    keys: keysOf(by),
+    values: { frames: 'frames', sessions: 'sessions' },
+  })
   const names = by.join(', ')
   return `(${names}) IN (SELECT ${names} FROM (${groups}) ORDER BY frames DESC, sessions DESC, ${names} LIMIT {groups:UInt32})`
 }

@@ -75,23 +75,39 @@ export const bucketSeconds = (tier: AnswerTier): number => TIERS[tier === 'event
 
 /** @throws Mistake naming the parameter */
 export function chooseWindow(asked: Asked, now_ms: number, retention: Retention): Window {
-  const from_s = resolve(asked.from, now_ms) / 1_000
-  const to_s = resolve(asked.to, now_ms) / 1_000
-  if (from_s < 0) throw new Mistake('bad_time', 'from', 'from lies before 1970')
-  if (from_s >= to_s) throw new Mistake('bad_range', 'from', 'from must lie before to')
-  const least_s = asked.tier === undefined ? 0 : bucketSeconds(asked.tier)
+  const { from_s, to_s } = resolveRange(asked, now_ms)
+  const fineReaches = from_s >= now_ms / 1_000 - retention.cell_days * DAY_S
+  const least_s = bucketSeconds(asked.tier ?? (fineReaches ? '10s' : 'minute'))
   const step_s = asked.step === 'auto' ? autoStep(to_s - from_s, least_s) : asked.step
-  const tier = asked.tier ?? chooseTier(from_s, to_s, step_s, now_ms / 1_000, retention)
+  const tier = asked.tier ?? chooseTier(to_s - from_s, step_s, fineReaches)
   const bucket_s = bucketSeconds(tier)
   checkTier(tier, asked.tier === undefined ? 'step' : 'tier', from_s, to_s, now_ms / 1_000, retention)
   if (step_s !== undefined && step_s % bucket_s !== 0)
     throw new Mistake('bad_step', 'step', `step must be a whole number of the ${tier} tier's ${bucket_s} s`)
-  const from = Math.floor(from_s / bucket_s) * bucket_s
-  const to = Math.ceil(to_s / bucket_s) * bucket_s
+  const { from, to } = snapped(from_s, to_s, bucket_s)
   if (step_s !== undefined && bucketStarts(from, to, step_s).count > BUCKETS_MAX)
     throw new Mistake('too_many_buckets', 'step', `the range has more than ${BUCKETS_MAX} steps; take a longer step`)
   return { from, to, tier, step_s, now_ms }
 }
+
+/** The range in raw events, snapped to ten seconds: of what no cell holds. @throws Mistake naming the parameter */
+export function rawWindow(asked: Pick<Asked, 'from' | 'to'>, now_ms: number): Window {
+  const { from_s, to_s } = resolveRange(asked, now_ms)
+  return { ...snapped(from_s, to_s, bucketSeconds('events')), tier: 'events', step_s: undefined, now_ms }
+}
+
+function resolveRange(asked: Pick<Asked, 'from' | 'to'>, now_ms: number): { from_s: number; to_s: number } {
+  const from_s = resolve(asked.from, now_ms) / 1_000
+  const to_s = resolve(asked.to, now_ms) / 1_000
+  if (from_s < 0) throw new Mistake('bad_time', 'from', 'from lies before 1970')
+  if (from_s >= to_s) throw new Mistake('bad_range', 'from', 'from must lie before to')
+  return { from_s, to_s }
+}
+
+const snapped = (from_s: number, to_s: number, bucket_s: number): { from: number; to: number } => ({
+  from: Math.floor(from_s / bucket_s) * bucket_s,
+  to: Math.ceil(to_s / bucket_s) * bucket_s,
+})
 
 const resolve = (moment: Moment, now_ms: number): number =>
   'at_ms' in moment ? moment.at_ms : now_ms - moment.before_now_ms
@@ -101,10 +117,9 @@ function autoStep(range_s: number, least_s: number): number {
   return fitting ?? Math.ceil(range_s / AUTO_BUCKETS / DAY_S) * DAY_S
 }
 
-function chooseTier(from: number, to: number, step_s: number | undefined, now: number, kept: Retention): AnswerTier {
+function chooseTier(range_s: number, step_s: number | undefined, fineReaches: boolean): AnswerTier {
   const needsFine = step_s !== undefined && step_s % TIERS.minute.seconds !== 0
-  if (needsFine) return '10s'
-  return to - from <= FINE_RANGE_MAX_S && from >= now - kept.cell_days * DAY_S ? '10s' : 'minute'
+  return needsFine || (fineReaches && range_s <= FINE_RANGE_MAX_S) ? '10s' : 'minute'
 }
 
 /** A tier that has forgotten the beginning of the range would answer with too little, silently. */
@@ -118,7 +133,11 @@ function checkTier(
 ): void {
   const days = tier === 'events' ? kept.raw_days : tier === '10s' ? kept.cell_days : undefined
   if (days !== undefined && from < now - days * DAY_S)
-    throw new Mistake(`bad_${parameter}`, parameter, `the ${tier} tier reaches back ${days} days; ask for whole minutes`)
+    throw new Mistake(
+      `bad_${parameter}`,
+      parameter,
+      `the ${tier} tier reaches back ${days} days; ask for whole minutes`,
+    )
   if (tier === 'events' && to - from > EVENTS_RANGE_MAX_S)
     throw new Mistake('too_expensive', parameter, `the events tier answers up to ${EVENTS_RANGE_MAX_S / 3_600} h`)
 }

@@ -36,12 +36,15 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
 
 /** What a merged cell has beside the cells' own columns. */
 const COUNTS = ['sessions', 'cells'] as const
-/** Sequence numbers count per session and speaker, so these need the cells merged by session first. */
+/** From a speaker's least to its greatest sequence number; 0 where it never spoke. Of one session's merged cell. */
 const seqsBetween = (source: string): string => `ifNull(toInt64(s_${source}_seq_max) - s_${source}_seq_min + 1, 0)`
-const overSources = (term: (source: string) => string): string => SOURCES.map(term).join(' + ')
+/**
+ * Sequence numbers count per session and speaker, so these need the cells merged by session first. One that turns up in two buckets
+ * (a clock that was moved) would count twice: never more than there can be.
+ */
 const PER_SESSION: Readonly<Record<string, string>> = {
-  seqs_distinct: overSources(source => `least(toInt64(s_${source}_seqs), ${seqsBetween(source)})`),
-  seqs_expected: overSources(seqsBetween),
+  seqs_distinct: SOURCES.map(source => `least(toInt64(s_${source}_seqs), ${seqsBetween(source)})`).join(' + '),
+  seqs_expected: SOURCES.map(seqsBetween).join(' + '),
 }
 const SEQ_COLUMNS = SOURCES.flatMap(source => [`${source}_seq_min`, `${source}_seq_max`, `${source}_seqs`])
 
@@ -98,7 +101,8 @@ FROM (
 )`
 }
 
-const groupBy = (names: readonly string[]): string => (names.length > 0 ? `GROUP BY ${list(names)}` : 'HAVING count() > 0')
+const groupBy = (names: readonly string[]): string =>
+  names.length > 0 ? `GROUP BY ${list(names)}` : 'HAVING count() > 0'
 
 function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[]): string {
   const merged = columns.map(column => `${merge(column, column)} AS m_${column}`)

@@ -1,26 +1,21 @@
 /**
- * A proxy between the ingesters and ClickHouse that sees which step of an insert is under way, so that a kill can be aimed at it.
- * It knows the requests by their SQL; it changes nothing, but an aim may hold an answer back or cut the connection.
+ * A proxy between one ingester and ClickHouse that sees which step is under way, so that a kill can be aimed at it.
+ * It knows the requests by their SQL and changes nothing; it may hold one back while something dies, or cut the connection.
  */
-import {
-  type ClientRequest,
-  createServer,
-  type IncomingMessage,
-  request,
-  type Server,
-  type ServerResponse,
-} from 'node:http'
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 /** The steps that can be aimed at. */
 export const WINDOWS = [
-  /** The whole insert is with ClickHouse, no answer yet. */
-  'request_sent',
-  /** ClickHouse has answered the insert; the ingester does not know yet. */
+  /** The ingester has sent an insert; it is still on its way and arrives only after the kill. */
+  'insert_on_its_way',
+  /** The whole insert is with ClickHouse, which has not answered. */
+  'insert_sent',
+  /** The rows are written; the ingester does not know yet. */
   'written_unanswered',
-  /** The read-back was answered; offsets are not committed. */
-  'answered_uncommitted',
-  /** A claim has been made, the take is not finished. */
+  /** The rows were read back; offsets are not committed. */
+  'read_back_uncommitted',
+  /** A claim was made; the take is not finished. */
   'during_take',
   /** Cells are being written. */
   'during_settling',
@@ -29,26 +24,23 @@ export type Window = (typeof WINDOWS)[number]
 
 export interface Aim {
   readonly window: Window
-  /** Cut the ingester's connection instead of answering. */
+  /** Cut the ingester's connection when the window opens. */
   readonly cut: boolean
-  /** Runs when the window is open; what is held goes on when it resolves. */
-  readonly fire: () => Promise<void> | void
+  /** Runs when the window opens; what is held goes on when it resolves. */
+  readonly fire: () => Promise<void>
 }
 
-const KIND_OF_REQUEST = [
-  { sql: /^INSERT INTO events_v1/, kind: 'insert' },
-  { sql: /^SELECT kafka_partition, max\(kafka_offset \+ offsets\) AS next FROM events_v1/, kind: 'read_back' },
-  { sql: /^INSERT INTO partition_owners_v1/, kind: 'claim' },
-  { sql: /^INSERT INTO quality_per_/, kind: 'settle' },
-] as const
+type Step = 'arrives' | 'sent' | 'answered'
 
-/** For each kind of request: the window that opens when it is with ClickHouse, and the one that opens at its answer. */
-const WINDOW_OF: Readonly<Record<string, { readonly sent?: Window; readonly answered?: Window }>> = {
-  insert: { sent: 'request_sent', answered: 'written_unanswered' },
-  read_back: { answered: 'answered_uncommitted' },
-  claim: { answered: 'during_take' },
-  settle: { sent: 'during_settling' },
-}
+/** Which window opens at which step of which request. */
+const OPENINGS: readonly { readonly sql: RegExp; readonly step: Step; readonly window: Window }[] = [
+  { sql: /^INSERT INTO events_v1/, step: 'arrives', window: 'insert_on_its_way' },
+  { sql: /^INSERT INTO events_v1/, step: 'sent', window: 'insert_sent' },
+  { sql: /^INSERT INTO events_v1/, step: 'answered', window: 'written_unanswered' },
+  { sql: /^SELECT kafka_partition, max\(kafka_offset \+ offsets\)[^;]*ingested_at = /, step: 'answered', window: 'read_back_uncommitted' },
+  { sql: /^INSERT INTO partition_owners_v1/, step: 'answered', window: 'during_take' },
+  { sql: /^INSERT INTO quality_per_/, step: 'sent', window: 'during_settling' },
+]
 
 export class ClickHouseProxy {
   readonly #target: URL
@@ -57,8 +49,9 @@ export class ClickHouseProxy {
 
   private constructor(target: URL) {
     this.#target = target
-    this.#server = createServer((incoming, outgoing) => this.#forward(incoming, outgoing))
-    this.#server.keepAliveTimeout = 60_000
+    this.#server = createServer((incoming, outgoing) => {
+      this.#forward(incoming, outgoing).catch(() => outgoing.destroy())
+    })
   }
 
   static async start(target: string): Promise<ClickHouseProxy> {
@@ -71,78 +64,58 @@ export class ClickHouseProxy {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
   }
 
-  /** Fires at the next opening of the window, once. Returns a way to take the aim back: true if it had not fired. */
-  aim(aim: Aim): () => boolean {
+  /** Fires at the next opening of the window, once. */
+  aim(aim: Aim): void {
     this.#aim = aim
-    return () => {
-      if (this.#aim !== aim) return false
-      this.#aim = undefined
-      return true
-    }
   }
 
-  #forward(incoming: IncomingMessage, outgoing: ServerResponse): void {
-    const upstream = request(
-      {
-        host: this.#target.hostname,
-        port: this.#target.port,
-        method: incoming.method,
-        path: incoming.url,
-        headers: { ...incoming.headers, host: this.#target.host },
-      },
-      answer => void this.#answer(answer, outgoing, sql),
-    )
-    upstream.on('error', () => outgoing.destroy())
-    outgoing.on('close', () => {
-      if (!outgoing.writableFinished) upstream.destroy()
-    })
-    let sql = new URL(incoming.url ?? '/', 'http://proxy').searchParams.get('query') ?? ''
-    const inBody = sql === ''
-    incoming.on('data', (chunk: Buffer) => {
-      if (inBody && sql.length < 200) sql += chunk.toString('latin1')
-    })
-    incoming.pipe(upstream)
-    incoming.on('end', () => void this.#sent(upstream, outgoing, sql))
-    incoming.on('error', () => upstream.destroy())
+  /** @returns whether it had fired */
+  lower(): boolean {
+    const fired = this.#aim === undefined
+    this.#aim = undefined
+    return fired
   }
 
-  async #sent(upstream: ClientRequest, outgoing: ServerResponse, sql: string): Promise<void> {
-    const aim = this.#open(windowsOf(sql).sent)
-    if (!aim) return
-    // Let the request reach the engine first: the last byte is only on its way.
-    await new Promise(resolve => setTimeout(resolve, 5))
+  async #forward(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = []
+    for await (const chunk of incoming) chunks.push(chunk as Buffer)
+    const body = Buffer.concat(chunks)
+    const inUrl = new URL(incoming.url ?? '/', 'http://proxy').searchParams.get('query')
+    const sql = (inUrl ?? body.toString('utf8')).trimStart()
+
+    // A request that is on its way arrives even if its sender is dead by then.
+    await this.#open(sql, 'arrives', outgoing)
+    const answer = new Promise<IncomingMessage>((resolve, reject) => {
+      const upstream = request(
+        { host: this.#target.hostname, port: this.#target.port, method: incoming.method, path: incoming.url, headers: { ...incoming.headers, host: this.#target.host } },
+        resolve,
+      )
+      upstream.on('error', reject)
+      upstream.end(body)
+    })
+    answer.catch(() => {})
+    await this.#open(sql, 'sent', outgoing)
+    const answered = await answer
+    const content: Buffer[] = []
+    for await (const chunk of answered) content.push(chunk as Buffer)
+    await this.#open(sql, 'answered', outgoing)
+    if (outgoing.destroyed) return
+    outgoing.writeHead(answered.statusCode ?? 502, answered.headers)
+    outgoing.end(Buffer.concat(content))
+  }
+
+  async #open(sql: string, step: Step, outgoing: ServerResponse): Promise<void> {
+    const aim = this.#aim
+    if (!aim || !OPENINGS.some(opening => opening.window === aim.window && opening.step === step && opening.sql.test(sql))) return
+    this.#aim = undefined
+    // The last bytes must have reached the engine before something dies "during" the request.
+    if (step === 'sent') await new Promise(resolve => setTimeout(resolve, 3))
     if (aim.cut) outgoing.destroy()
     await aim.fire()
-    void upstream
-  }
-
-  async #answer(answer: IncomingMessage, outgoing: ServerResponse, sql: string): Promise<void> {
-    const aim = this.#open(windowsOf(sql).answered)
-    if (aim) {
-      if (aim.cut) outgoing.destroy()
-      await aim.fire()
-    }
-    if (outgoing.destroyed) return
-    outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-    answer.on('error', () => outgoing.destroy())
-    answer.pipe(outgoing)
-  }
-
-  #open(window: Window | undefined): Aim | undefined {
-    const aim = this.#aim
-    if (!aim || aim.window !== window) return undefined
-    this.#aim = undefined
-    return aim
   }
 
   async stop(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise(resolve => this.#server.close(resolve))
   }
-}
-
-function windowsOf(sql: string): { readonly sent?: Window; readonly answered?: Window } {
-  const text = sql.trimStart()
-  const found = KIND_OF_REQUEST.find(entry => entry.sql.test(text))
-  return (found && WINDOW_OF[found.kind]) ?? {}
 }

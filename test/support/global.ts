@@ -36,7 +36,15 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     CLICKHOUSE_URL: undefined,
   }
   await Promise.all([
-    start(brokerPart({ data_dir, port: kafka_port, environment: process.env, announce: what => console.log(what) })),
+    start(
+      brokerPart({
+        data_dir,
+        port: kafka_port,
+        environment: process.env,
+        short_lived: true,
+        announce: what => console.log(what),
+      }),
+    ),
     start(clickHousePart({ config: readConfig(environment), environment })),
   ])
   const { url, username, password } = readConfig(environment).clickhouse

@@ -2,6 +2,7 @@
  * Rows for tests of the API, by the path production takes: a lease, a batch of typed columns, one Native block, the store's own
  * settling. What is left out is Kafka: positions are given here.
  */
+import { createHash } from 'node:crypto'
 import type { QualityEvent } from '../../ingest/contract/events.ts'
 import type { Refusal } from '../../ingest/contract/refusal.ts'
 import { Batch, insertBatch, storedPartitions } from '../../ingest/store/batch.ts'
@@ -64,4 +65,10 @@ export async function settleAll(store: Store, since: number, until = Number.POSI
     'minute',
     minutes.filter(({ t }) => t + 60 <= until),
   )
+}
+
+/** A key for the API, and the hash by which it is known. */
+export function keyFor(whom: string): { readonly key: string; readonly hash: Buffer } {
+  const key = createHash('sha256').update(whom).digest('base64url')
+  return { key, hash: createHash('sha256').update(key).digest() }
 }

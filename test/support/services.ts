@@ -74,7 +74,11 @@ process.on('exit', () => {
 export async function startBroker(options: ServiceOptions = {}): Promise<Service & { readonly brokers: string }> {
   const place = await placeOf(options)
   const environment = { ...process.env, ...options.environment }
-  const service = await startService(brokerPart({ ...place, environment, heap_mb: 256 }), place, options)
+  const service = await startService(
+    brokerPart({ ...place, environment, heap_mb: 256, short_lived: true }),
+    place,
+    options,
+  )
   return { ...service, brokers: `127.0.0.1:${place.port}` }
 }
 

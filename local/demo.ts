@@ -1,0 +1,103 @@
+/**
+ * `npm run demo`: the whole service on this machine, a simulated fleet that plays, and a look at what comes out.
+ * With `--for` it ends by itself and says whether everything that was produced is stored, once and complete; without, Ctrl-C ends it.
+ * Ends with 0 if all went well, with 1 if something is missing, was given up, or did not arrive as it should.
+ */
+import { Command, InvalidArgumentError } from 'commander'
+import { ConfigError } from '../ingest/runtime/config.ts'
+import { onSignal } from '../ingest/runtime/shutdown.ts'
+import { CannotStart } from './child.ts'
+import { createConsole, describe } from './console.ts'
+import { play } from './fleet/play.ts'
+import { startService } from './service.ts'
+
+interface Flags {
+  readonly sessions: number
+  readonly speed: number
+  readonly for?: number
+  readonly seed?: number
+}
+
+const SEED_MAX = 4_294_967_295
+
+const number = (low: number, high: number, whole: boolean) => (text: string) => {
+  const value = Number(text)
+  if (text.trim() === '' || !(value >= low && value <= high) || (whole && !Number.isInteger(value))) {
+    throw new InvalidArgumentError(`expected a ${whole ? 'whole ' : ''}number from ${low} to ${high}`)
+  }
+  return value
+}
+
+const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000 } as const
+const LENGTH_MAX_MS = 7 * 86_400_000
+
+function duration(text: string): number {
+  const [, amount, unit = 's'] = /^(\d+)([smh])?$/.exec(text) ?? []
+  const length_ms = Number(amount) * UNITS_MS[unit as keyof typeof UNITS_MS]
+  if (!(length_ms > 0 && length_ms <= LENGTH_MAX_MS))
+    throw new InvalidArgumentError('expected a length such as 90s, 5m or 1h')
+  return length_ms
+}
+
+new Command('npm run demo --')
+  .description('The whole service on this machine with a simulated fleet of players, and a look at what comes out.')
+  .option('--sessions <number>', 'how many play at once', number(1, 20_000, true), 50)
+  .option('--speed <factor>', 'seconds per second: begins in the past and catches up', number(1, 1_000, false), 1)
+  .option('--for <length>', 'end after 90s, 5m, 1h … and check that everything arrived', duration)
+  .option('--seed <number>', 'the same fleet again, ids included: for an empty DATA_DIR', number(0, SEED_MAX, true))
+  .addHelpText(
+    'after',
+    '\nWithout --for, Ctrl-C ends it. Everything is kept in DATA_DIR (default .data) and built upon next time.',
+  )
+  .allowExcessArguments(false)
+  .action(async (flags: Flags) => {
+    process.exit(await demo(flags))
+  })
+  .parseAsync()
+
+async function demo(flags: Flags): Promise<number> {
+  // A closed terminal is a reason to stop, and no place to write to any more.
+  process.stdout.on('error', () => {})
+  process.on('SIGHUP', () => process.emit('SIGTERM'))
+  const stopping = new AbortController()
+  const finished = run(flags, stopping).catch(error => {
+    if (stopping.signal.aborted) return 0
+    const known = error instanceof CannotStart || error instanceof ConfigError
+    console.error(known ? error.message : error)
+    return 1
+  })
+  onSignal(() => {
+    stopping.abort()
+    return finished
+  })
+  return finished
+}
+
+async function run(
+  { sessions, speed, seed = Date.now() % SEED_MAX, ...flags }: Flags,
+  stopping: AbortController,
+): Promise<number> {
+  // Above the live line, where there is one.
+  const say = createConsole(line => console.log(process.stdout.isTTY ? `\r\x1b[2K${line}` : line))
+  say('starting Kafka, ClickHouse, the ingester and the API')
+  const { signal } = stopping
+  const service = await startService({
+    environment: process.env,
+    report: event => say(describe(event)),
+    announce: say,
+    signal,
+  })
+  let given_up = false
+  void service.failed.then(sentence => {
+    say(sentence)
+    given_up = true
+    stopping.abort()
+  })
+  try {
+    const ok = await play({ service, sessions, speed, seed, for_ms: flags.for, signal, say })
+    return ok && !given_up ? 0 : 1
+  } finally {
+    say('stopping; Ctrl-C ends it at once')
+    await service.stop()
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * The API process: questions about quality over HTTP, answered from ClickHouse. Starts whether or not that is there yet: `/readyz`
+ * says so, and questions are answered 503 until it is.
+ */
+import type { Server } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { createAdaptorServer } from '@hono/node-server'
+import { Command } from 'commander'
+import { ConfigError, readConfig } from '../ingest/runtime/config.ts'
+import { createLog, type Log } from '../ingest/runtime/log.ts'
+import { onSignal, runShutdown } from '../ingest/runtime/shutdown.ts'
+import { type Connection, connect } from './connection.ts'
+import { createApp } from './http/app.ts'
+import { openKeys } from './http/keys.ts'
+import { notReady } from './http/readiness.ts'
+import { createQueryVitals } from './http/vitals.ts'
+import { createAsk } from './metrics/question.ts'
+
+const READY_EVERY_MS = 2_000
+const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost']
+/** A question may take its time, a request may not: this is for reading it. */
+const REQUEST_TIMEOUT_MS = 10_000
+
+new Command('query')
+  .description(
+    'answer questions about stream quality over HTTP, from ClickHouse (HTTP_HOST, HTTP_PORT, CLICKHOUSE_URL)',
+  )
+  .allowExcessArguments(false)
+  .action(async () => {
+    try {
+      await run()
+    } catch (error) {
+      console.error(
+        error instanceof ConfigError ? error.message : `query: ${error instanceof Error ? error.message : error}`,
+      )
+      process.exitCode = 1
+    }
+  })
+  .parseAsync()
+
+async function run(): Promise<void> {
+  const config = readConfig(process.env)
+  const log = createLog('query', config.LOG_LEVEL)
+  const keys = openKeys(config.DATA_DIR)
+  const connection = connect(config.clickhouse)
+  const app = createApp({
+    store: connection.store,
+    keys,
+    retention: {
+      raw_days: config.RAW_RETENTION_DAYS,
+      cell_days: config.CELL_RETENTION_DAYS,
+      minute_days: config.MINUTE_RETENTION_DAYS,
+    },
+    vitals: createQueryVitals(),
+    log,
+    loopback_only: LOOPBACK_HOSTS.includes(config.HTTP_HOST),
+  })
+  const server = await listen(app.fetch, config.HTTP_HOST, config.HTTP_PORT)
+  log.info(
+    { url: `http://${config.HTTP_HOST}:${config.HTTP_PORT}`, clickhouse: config.clickhouse.url },
+    'query_started',
+  )
+  const stopping = new AbortController()
+  const watching = watchStore(connection, log, stopping.signal)
+
+  onSignal(async signal => {
+    log.info({ signal }, 'stopping')
+    stopping.abort()
+    const failed = await runShutdown(
+      [
+        { name: 'finish the answers', deadline_ms: 15_000, run: () => closed(server) },
+        { name: 'close', deadline_ms: 2_000, run: () => Promise.all([watching, connection.store.close()]) },
+      ],
+      log,
+    )
+    log.info({ failed }, 'stopped')
+    return failed.length === 0 ? 0 : 1
+  })
+}
+
+/** Notes when the store comes and goes, and follows its password until it is there. */
+async function watchStore(connection: Connection, log: Log, signal: AbortSignal): Promise<void> {
+  const ask = createAsk(connection.store, () => {})
+  let before: string | undefined = 'starting'
+  while (!signal.aborted) {
+    const waiting = await notReady(ask)
+    if (waiting !== before)
+      log[waiting ? 'warn' : 'info']({ waiting_for: waiting }, waiting ? 'store_not_ready' : 'store_ready')
+    before = waiting
+    if (waiting) await connection.follow(readConfig(process.env).clickhouse)
+    await sleep(READY_EVERY_MS, undefined, { signal }).catch(() => {})
+  }
+}
+
+type Fetch = Parameters<typeof createAdaptorServer>[0]['fetch']
+
+/** @throws ConfigError if the port is taken */
+async function listen(fetch: Fetch, hostname: string, port: number): Promise<Server> {
+  const server = createAdaptorServer({ fetch, serverOptions: { requestTimeout: REQUEST_TIMEOUT_MS } }) as Server
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', error => reject(portError(error, hostname, port)))
+    server.listen(port, hostname, resolve)
+  })
+  return server
+}
+
+function portError(error: Error, hostname: string, port: number): Error {
+  const code = 'code' in error ? error.code : undefined
+  if (code === 'EADDRINUSE')
+    return new ConfigError(`port ${port} is taken; stop what listens there or set HTTP_PORT to a free one`)
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
+    return new ConfigError(`HTTP_HOST: ${hostname} is no address of this machine`)
+  return error
+}
+
+const closed = (server: Server): Promise<void> =>
+  new Promise(resolve => {
+    server.close(() => resolve())
+    server.closeIdleConnections()
+  })

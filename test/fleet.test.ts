@@ -1,0 +1,376 @@
+/**
+ * The simulated fleet: repeatable, within the contract, and physically consistent. Frame times and bitrate come from one model and
+ * must tell one story.
+ */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { check } from '../ingest/contract/check.ts'
+import type { BitrateEvent, FrameTimesEvent } from '../ingest/contract/events.ts'
+import { decode } from '../ingest/load/decode.ts'
+import { Cadence, cutBlocks, readCaptures } from '../local/fleet/captures.ts'
+import { ladderFor, RateController } from '../local/fleet/controller.ts'
+import { readMaterial } from '../local/fleet/fleet.ts'
+import { type FleetMessage, type GenerateOptions, generateEvents, toRaw } from '../local/fleet/generate.ts'
+import { Link, type LinkProfile, PACKET_BITS } from '../local/fleet/link.ts'
+import { Playout } from '../local/fleet/playout.ts'
+import { createRandom } from '../local/fleet/random.ts'
+import { simulatedStart, simulatedTime } from '../local/fleet/run.ts'
+import { type Span, Stream } from '../local/fleet/stream.ts'
+import { type Trace, TraceCursor } from '../local/fleet/traces.ts'
+
+const START = 1_795_000_000_000
+const LIMITS = { too_old_ms: 7 * 86_400_000, from_future_ms: 300_000 }
+const material = readMaterial()
+const generate = (options: Partial<GenerateOptions> = {}): FleetMessage[] => [
+  ...generateEvents({ seed: 1, sessions: 20, seconds: 30, start_ms: START, ...options }, material),
+]
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of items) {
+    const group = groups.get(keyOf(item))
+    if (group) group.push(item)
+    else groups.set(keyOf(item), [item])
+  }
+  return groups
+}
+const bytesOf = (messages: readonly FleetMessage[]) => messages.map(message => toRaw(message).value?.toString('latin1'))
+
+describe('a fleet', () => {
+  test('says the same again for the same seed, byte by byte, and something else for another', () => {
+    const options = { malformed: 0.01, resent: 0.01 }
+    const first = bytesOf(generate(options))
+    expect(bytesOf(generate(options))).toEqual(first)
+    expect(bytesOf(generate({ ...options, seed: 2 }))).not.toEqual(first)
+  })
+
+  test('says nothing that the contract or the clock would refuse', () => {
+    for (const message of generate({ sessions: 60, seconds: 60 })) {
+      expect(check(toRaw(message).value)).toEqual({ event: message.event, extensions: 0 })
+      expect(Math.abs((message.event?.sent_at_ms ?? 0) - message.at_ms)).toBeLessThan(1_000)
+    }
+  })
+
+  test('says malformed things that are refused, each for its reason', () => {
+    const malformed = generate({ sessions: 40, seconds: 60, malformed: 0.2 }).filter(({ reason }) => reason)
+    for (const { value, reason, at_ms } of malformed.filter(message => message.reason !== undefined)) {
+      expect(decode(value ?? null, null, at_ms, LIMITS)).toMatchObject({ refusal: { reason } })
+    }
+    expect(new Set(malformed.map(({ reason }) => reason)).size).toBe(8)
+  })
+
+  test('numbers the events of each speaker without a gap, in order of time', () => {
+    const next = new Map<string, number>()
+    let last_ms = 0
+    for (const { event, at_ms } of generate({ sessions: 40, seconds: 300 })) {
+      if (!event) continue
+      const speaker = `${event.session_id} ${event.source}`
+      expect(event.seq).toBe(next.get(speaker) ?? 0)
+      next.set(speaker, event.seq + 1)
+      expect(at_ms).toBeGreaterThanOrEqual(last_ms)
+      last_ms = at_ms
+    }
+  })
+
+  test('resends the very bytes of an event', () => {
+    const messages = generate({ resent: 0.05 })
+    const resent = messages.filter(message => message.event && message.resent)
+    expect(resent.length).toBeGreaterThan(20)
+    const before = new Set(bytesOf(messages.filter(message => message.event && !message.resent)))
+    for (const bytes of bytesOf(resent)) expect(before).toContain(bytes)
+  })
+
+  test('holds its number of sessions, ends some for every reason that happens, and replaces them', () => {
+    const messages = generate({ sessions: 300, seconds: 400 })
+    const ended = messages.flatMap(({ event }) => (event?.kind === 'session' && event.state === 'ended' ? [event] : []))
+    expect(new Set(ended.map(({ end_reason }) => end_reason))).toEqual(
+      new Set(['user_quit', 'network', 'host_failure', 'client_crash', 'timeout']),
+    )
+    const playing = messages.filter(({ at_ms }) => at_ms >= START + 390_000).map(({ session_id }) => session_id)
+    expect(new Set(playing).size).toBeGreaterThan(280)
+    expect(new Set(messages.map(({ session_id }) => session_id)).size).toBeGreaterThan(400)
+  })
+
+  test('has contexts whose values go together', () => {
+    for (const { event } of generate({ sessions: 200, seconds: 1 })) {
+      if (!event) continue
+      expect(Object.keys(event.context)).toHaveLength(12)
+      if (event.context.device === 'phone') expect(event.context.access).toBe('cellular')
+      if (event.context.isp === 'tellmo-3g') expect(event.context.access).toBe('cellular')
+    }
+  })
+
+  test('covers all of a session’s time with intervals: from its first present to the last', () => {
+    const bySession = groupBy(
+      generate({ seconds: 60 }).flatMap(({ event }) => (event?.kind === 'frame_times' ? [event] : [])),
+      ({ session_id }) => session_id,
+    )
+    for (const events of bySession.values()) {
+      const [first] = events
+      const last = events.at(-1)
+      if (!first || !last) continue
+      const sum_ms = events.flatMap(event => event.frame_time_us).reduce((sum, interval) => sum + interval, 0) / 1000
+      const covered_ms =
+        last.started_at_ms -
+        first.started_at_ms +
+        last.frame_time_us.reduce((sum, interval) => sum + interval, 0) / 1000
+      expect(Math.abs(sum_ms - covered_ms)).toBeLessThan(2)
+    }
+  })
+})
+
+describe('simulated time', () => {
+  test('is the real time at speed 1', () => {
+    expect(simulatedTime(START + 5_000, START, 1, 60_000)).toBe(START + 5_000)
+  })
+
+  test('at speed S starts (S - 1) times the plan ago, arrives at the present when the plan is over, and never runs ahead', () => {
+    expect(simulatedStart(START, 10, 60_000)).toBe(START - 540_000)
+    expect(simulatedTime(START + 1_000, START, 10, 60_000)).toBe(START - 530_000)
+    expect(simulatedTime(START + 60_000, START, 10, 60_000)).toBe(START + 60_000)
+    expect(simulatedTime(START + 90_000, START, 10, 60_000)).toBe(START + 90_000)
+  })
+})
+
+describe('a cadence', () => {
+  test('is cut from captures into blocks of one to three seconds', () => {
+    for (const capture of readCaptures()) {
+      const mean = capture.frame_time_us.reduce((sum, interval) => sum + interval, 0) / capture.frame_time_us.length
+      for (const { pace } of cutBlocks(capture)) {
+        const length_us = pace.reduce((sum, one) => sum + one, 0) * mean
+        expect(length_us).toBeGreaterThan(0.8e6)
+        expect(length_us).toBeLessThanOrEqual(3e6)
+      }
+    }
+  })
+
+  test('never plays the same block twice in a row', () => {
+    fc.assert(
+      fc.property(fc.integer(), fc.integer({ min: 2, max: 12 }), (seed, count) => {
+        const blocks = Array.from({ length: count }, () => ({
+          capture: '',
+          pace: new Float64Array([1]),
+          hitches: false,
+        }))
+        const cadence = new Cadence(blocks, 60, createRandom(seed))
+        let last = -1
+        for (let i = 0; i < 100; i++) {
+          cadence.next()
+          expect(cadence.block).not.toBe(last)
+          last = cadence.block
+        }
+      }),
+    )
+  })
+
+  test('keeps the rate it is scaled to', () => {
+    const cadence = new Cadence(material.blocks, 60, createRandom(1))
+    let sum_us = 0
+    for (let i = 0; i < 60_000; i++) sum_us += cadence.next()
+    expect(sum_us / 1e9).toBeGreaterThan(0.96)
+    expect(sum_us / 1e9).toBeLessThan(1.04)
+  })
+})
+
+const PLAIN: LinkProfile = {
+  scale: 1,
+  base_rtt_us: 20_000,
+  queue_us: 100_000,
+  jitter_us: 1_000,
+  packet_loss: 0,
+  stalls_per_minute: 0,
+  stall_us: 0,
+}
+const steady = (kbps: number): Trace => ({
+  name: 'steady',
+  kind: 'fixed',
+  latency_ms: 20,
+  duration_ms: [1_000],
+  kbps: [kbps],
+})
+const traces = fc
+  .array(fc.tuple(fc.integer({ min: 50, max: 5_000 }), fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 40_000 }))), {
+    minLength: 1,
+    maxLength: 20,
+  })
+  .filter(samples => samples.some(([, kbps]) => kbps > 0))
+  .map(
+    (samples): Trace => ({
+      ...steady(0),
+      duration_ms: samples.map(([duration]) => duration),
+      kbps: samples.map(([, kbps]) => kbps),
+    }),
+  )
+const sends = fc.array(fc.tuple(fc.integer({ min: 0, max: 60_000 }), fc.integer({ min: 1, max: 2_000_000 })), {
+  maxLength: 200,
+})
+
+describe('a link', () => {
+  test('loses what its queue cannot hold, never holds more, carries the rest, and keeps the order', () => {
+    fc.assert(
+      fc.property(traces, sends, fc.integer({ min: 0, max: 1_000_000_000 }), (trace, gaps, offset_us) => {
+        const link = new Link(trace, PLAIN, offset_us, createRandom(1))
+        let at_us = 0
+        let offered_bits = 0
+        let dropped_packets = 0
+        let last_arrival_us = 0
+        for (const [gap_us, bits] of gaps) {
+          at_us += gap_us
+          offered_bits += bits
+          const delivery = link.send(at_us, bits)
+          dropped_packets += delivery.packets_dropped
+          expect(link.queued_bits).toBeLessThanOrEqual(link.queue_limit_bits * (1 + 1e-9))
+          expect(delivery.packets_lost).toBeLessThanOrEqual(delivery.packets)
+          expect(delivery.arrived_at_us).toBeGreaterThanOrEqual(Math.max(last_arrival_us, at_us))
+          if (delivery.arrived_at_us < Number.POSITIVE_INFINITY) last_arrival_us = delivery.arrived_at_us
+        }
+        const { carried_bits, capacity_bits } = link.takeCarried()
+        const lost_bits = offered_bits - carried_bits - link.queued_bits
+        expect(carried_bits).toBeLessThanOrEqual(capacity_bits + 1e-3)
+        expect(lost_bits).toBeGreaterThanOrEqual(-1e-3)
+        expect(lost_bits).toBeLessThanOrEqual(dropped_packets * PACKET_BITS + 1e-3)
+      }),
+    )
+  })
+
+  test('never carries less for having more bandwidth, the queue being the same', () => {
+    fc.assert(
+      fc.property(traces, sends, fc.double({ min: 1, max: 5, noNaN: true }), (trace, gaps, more) => {
+        const slow = new Link(trace, PLAIN, 0, createRandom(1))
+        const fast = new Link(trace, { ...PLAIN, scale: more, queue_us: PLAIN.queue_us / more }, 0, createRandom(1))
+        fc.pre(Math.abs(slow.queue_limit_bits / fast.queue_limit_bits - 1) < 1e-9)
+        const carried = (link: Link) => {
+          let at_us = 0
+          let total = 0
+          return gaps.map(([gap_us, bits]) => {
+            at_us += gap_us
+            link.send(at_us, bits)
+            total += link.takeCarried().carried_bits
+            return total
+          })
+        }
+        const [less, no_less] = [carried(slow), carried(fast)]
+        for (const [index, bits] of less.entries()) expect(no_less[index]).toBeGreaterThanOrEqual(bits - 1)
+      }),
+    )
+  })
+
+  test('foresees when bits will be carried as time then tells', () => {
+    fc.assert(
+      fc.property(
+        traces,
+        fc.integer({ min: 1, max: 5_000_000 }),
+        fc.integer({ min: 0, max: 10_000_000 }),
+        (trace, bits, offset_us) => {
+          const cursor = new TraceCursor(trace, 1, offset_us)
+          const at_us = cursor.carriedAt(bits, 1e9)
+          fc.pre(at_us < Number.POSITIVE_INFINITY)
+          let capacity = 0
+          cursor.advance(at_us, one => {
+            capacity += one
+          })
+          expect(Math.abs(capacity - bits)).toBeLessThan(1)
+        },
+      ),
+    )
+  })
+})
+
+/** A 60 fps stream over a trace, second by second. */
+function play(trace: Trace, seconds: number, profile: LinkProfile = PLAIN, seed = 1): Span[] {
+  const random = createRandom(seed)
+  const stream = new Stream({
+    cadence: new Cadence(material.blocks, 60, random),
+    link: new Link(trace, profile, 0, random),
+    controller: new RateController(ladderFor(60, 15_000)),
+    playout: new Playout(
+      { decode_us: 3_000, hiccup_chance: 0, hiccup_us: 0, repairable: 0.05 },
+      profile.base_rtt_us,
+      random,
+    ),
+    base_rtt_us: profile.base_rtt_us,
+    random,
+  })
+  return Array.from({ length: seconds }, (_, second) => stream.advance((second + 1) * 1_000_000))
+}
+
+const total = (spans: readonly Span[], of: (span: Span) => number): number =>
+  spans.reduce((sum, span) => sum + of(span), 0)
+const longestGap = (spans: readonly Span[]): number => {
+  const shown = spans.flatMap(span => span.shown_at_us)
+  return Math.max(...shown.map((at_us, index) => at_us - (shown[index - 1] ?? at_us)))
+}
+
+describe('a stream', () => {
+  test('shows, drops or still owes every frame it sent, in order, whatever the network', () => {
+    fc.assert(
+      fc.property(traces, fc.integer(), (trace, seed) => {
+        const spans = play(trace, 12, { ...PLAIN, packet_loss: 0.001, stalls_per_minute: 10, stall_us: 100_000 }, seed)
+        const shown = spans.flatMap(span => span.shown_at_us)
+        const sent = total(spans, span => span.frames_sent)
+        const dropped = total(spans, span => span.frames_dropped)
+        expect(shown.length + dropped + (spans.at(-1)?.frames_pending ?? 0)).toBe(sent)
+        for (const [index, at_us] of shown.entries()) expect(at_us).toBeGreaterThan(shown[index - 1] ?? 0)
+      }),
+      { numRuns: 50 },
+    )
+  })
+
+  test('climbs to the rung that the bandwidth allows, and no higher', () => {
+    const final = (kbps: number) => play(steady(kbps), 60).at(-1)?.rung.name
+    expect([3_500, 8_000, 14_000, 60_000].map(final)).toEqual([
+      '540p60-2.5m',
+      '720p60-5m',
+      '1080p60-10m',
+      '1080p60-15m',
+    ])
+  })
+
+  test('on a wide and steady line is clean', () => {
+    const spans = play(steady(60_000), 120)
+    expect(total(spans, span => span.packets_lost)).toBe(0)
+    expect(total(spans, span => span.frames_dropped)).toBe(0)
+    expect(longestGap(spans)).toBeLessThan(166_000)
+  })
+
+  test('shows a collapse below the lowest rung in both stories at once: freezes and drops, loss and a low rate', () => {
+    const collapse: Trace = { ...steady(20_000), duration_ms: [20_000, 6_000, 600_000], kbps: [20_000, 200, 20_000] }
+    const spans = play(collapse, 40)
+    const during = spans.slice(20, 26)
+    expect(total(during, span => span.packets_lost)).toBeGreaterThan(50)
+    expect(total(during, span => span.frames_dropped)).toBeGreaterThan(100)
+    expect(total(during, span => span.carried_kbps) / 6).toBeLessThan(250)
+    expect(longestGap(spans)).toBeGreaterThan(1_000_000)
+    expect(Math.max(...during.map(span => span.rtt_us))).toBeGreaterThan(200_000)
+    expect(during.at(-1)?.rung.name).toBe('360p60-1m')
+    const after = spans.slice(32)
+    expect(total(after, span => span.packets_lost)).toBe(0)
+    expect(total(after, span => span.frames_dropped)).toBe(0)
+  })
+})
+
+test('networks order as one expects: ethernet freezes least, 3G most, and bitrate goes the other way', () => {
+  const events = generate({ seed: 3, sessions: 400, seconds: 120 }).flatMap(({ event }) =>
+    event && event.kind !== 'session' ? [event] : [],
+  )
+  const network = ({ context }: FrameTimesEvent | BitrateEvent) =>
+    context.isp === 'tellmo-3g' ? '3g' : (context.access ?? '')
+  const figures = Object.fromEntries(
+    [...groupBy(events, network)].map(([name, group]) => {
+      const intervals = group.flatMap(event => (event.kind === 'frame_times' ? event.frame_time_us : []))
+      const time = intervals.reduce((sum, interval) => sum + interval, 0)
+      const frozen = intervals.filter(interval => interval > 167_000).reduce((sum, interval) => sum + interval, 0)
+      const rates = group.flatMap(event => (event.kind === 'bitrate' ? [event.bitrate_kbps] : []))
+      return [
+        name,
+        { freeze_pct: (100 * frozen) / time, kbps: rates.reduce((sum, rate) => sum + rate, 0) / rates.length },
+      ]
+    }),
+  )
+  const { ethernet, wifi, cellular, '3g': third } = figures
+  expect(ethernet?.freeze_pct).toBeLessThan(0.05)
+  expect(wifi?.freeze_pct).toBeLessThan(0.3)
+  expect(cellular?.freeze_pct).toBeLessThan(4)
+  expect(third?.freeze_pct).toBeGreaterThan(4)
+  const rates = [ethernet, wifi, cellular, third].map(one => one?.kbps ?? 0)
+  expect(rates).toEqual([...rates].sort((a, b) => b - a))
+})
