@@ -17,7 +17,7 @@ export function describe(event: PartEvent): string {
     case 'starting':
       return `${name}  starting`
     case 'waiting':
-      return `${name}  not ready after ${seconds(event.after_ms)}, waiting for ${event.waits_for}`
+      return `${name}  not ready after ${seconds(event.after_ms)}: ${event.waits_for}`
     case 'ready':
       return `${name}  ready in ${seconds(event.after_ms)} (pid ${event.pid})`
     case 'died':

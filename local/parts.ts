@@ -14,6 +14,8 @@ export interface NodePartOptions {
   readonly config: Config
   /** What the process reads its configuration from; the same variables that `config` came from. */
   readonly environment: Environment
+  /** Command line of the process. */
+  readonly flags?: readonly string[]
 }
 
 /** ClickHouse, embedded. Its stop ends the queries that run, the longest of its steps take 27 s together. */
@@ -33,13 +35,13 @@ export function clickHousePart({ config, environment }: NodePartOptions): PartSp
 }
 
 /** The ingester. It stores what is in hand before it ends: 52 s if every step takes as long as it may. */
-export function ingesterPart({ config, environment }: NodePartOptions): PartSpec {
+export function ingesterPart({ config, environment, flags = [] }: NodePartOptions): PartSpec {
   const port = config.INGEST_VITALS_PORT
   return {
     name: 'ingester',
     command: async () => {
       await portMustBeFree(port, 'INGEST_VITALS_PORT')
-      return node('ingest/main.ts', environment)
+      return node('ingest/main.ts', environment, flags)
     },
     probe: httpProbe(`http://127.0.0.1:${port}/readyz`),
     ready_within_ms: 120_000,
@@ -64,15 +66,15 @@ export function apiUrl(config: Config): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${config.HTTP_PORT}`
 }
 
-function node(file: string, environment: Environment): Command {
-  return { file: process.execPath, args: ['--import', 'tsx', file], environment, cwd: ROOT }
+function node(file: string, environment: Environment, flags: readonly string[] = []): Command {
+  return { file: process.execPath, args: ['--import', 'tsx', file, ...flags], environment, cwd: ROOT }
 }
 
-/** 200: ready. Any other answer: its first line says what is waited for. */
+/** 200: ready. Any other answer: its first line says what it waits for. */
 function httpProbe(url: string): PartSpec['probe'] {
   return async signal => {
     const response = await fetch(url, { signal, headers: { connection: 'close' } })
     const said = (await response.text()).split('\n', 1)[0] ?? ''
-    return response.status === 200 ? undefined : said.slice(0, 200) || `an answer other than ${response.status}`
+    return response.status === 200 ? undefined : said.slice(0, 200) || `answers ${response.status}`
   }
 }

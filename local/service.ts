@@ -3,12 +3,12 @@
  * in reverse, so that what was emitted is stored before the place it is stored in goes away.
  * A part that the environment points elsewhere (KAFKA_BROKERS, CLICKHOUSE_URL) is not started.
  */
-import { mkdirSync, statfsSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Config, type Environment, readConfig } from '../ingest/runtime/config.ts'
-import { CannotStart } from './child.ts'
 import { brokerPart } from './kafka/broker.ts'
 import { apiPart, apiUrl, clickHousePart, ingesterPart } from './parts.ts'
+import { mustHaveRoom } from './room.ts'
 import { type Part, type PartEvent, type PartOptions, type PartSpec, startPart } from './supervise.ts'
 
 export interface ServiceOptions extends Pick<PartOptions, 'watch'> {
@@ -46,7 +46,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const environment = { ...options.environment, DATA_DIR: data_dir }
   const config = readConfig(environment)
   mkdirSync(data_dir, { recursive: true })
-  mustHaveRoom(data_dir)
+  mustHaveRoom(data_dir, LEAST_FREE_BYTES, 'the service')
   const parts: Part[] = []
   const stop = async (): Promise<void> => {
     for (const part of parts.splice(0).reverse()) await part.stop()
@@ -89,13 +89,4 @@ function firstGivenUp(parts: readonly Part[]): Promise<string> {
         if (end.reason === 'given_up') resolveFailed(`The ${part.name} was given up: ${end.how}`)
       })
   })
-}
-
-function mustHaveRoom(directory: string): void {
-  const { bavail, bsize } = statfsSync(directory)
-  const free = bavail * bsize
-  if (free >= LEAST_FREE_BYTES) return
-  throw new CannotStart(
-    `Only ${Math.round(free / 1e6)} MB are free on the disk of ${directory}, the service needs ${Math.round(LEAST_FREE_BYTES / 1e6)}: free some or set DATA_DIR to a directory on another disk`,
-  )
 }

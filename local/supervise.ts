@@ -15,7 +15,7 @@ export interface PartSpec {
   readonly name: string
   /** Asked before every start, the first and each restart: the place to check, format, take ports. Throws CannotStart. */
   command(): Promise<Command> | Command
-  /** Resolves undefined when ready, or with what it waits for when it answers but is not ready; rejects without an answer. */
+  /** Resolves undefined when ready, or with a phrase ("waiting for …") when it answers but is not ready; rejects without an answer. */
   probe(signal: AbortSignal): Promise<string | undefined>
   readonly ready_within_ms: number
   /** From SIGTERM to SIGKILL. */
@@ -160,7 +160,7 @@ export class Part {
   }
 
   async #untilReady(child: Child, since: number, given_up: AbortSignal): Promise<void> {
-    let waits_for = 'an answer'
+    let waits_for = 'no answer yet'
     let told = since
     for (;;) {
       const answer = await ask(this.#spec, given_up)
@@ -172,7 +172,7 @@ export class Part {
       const after_ms = now - since
       if (after_ms > this.#spec.ready_within_ms)
         throw new CannotStart(
-          this.#lastWords(`was not ready within ${this.#spec.ready_within_ms / 1_000} s, waiting for ${waits_for}`),
+          this.#lastWords(`was not ready within ${this.#spec.ready_within_ms / 1_000} s: ${waits_for}`),
         )
       if (now - told > PROGRESS_EVERY_MS) {
         told = now

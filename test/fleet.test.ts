@@ -17,6 +17,7 @@ import { createRandom } from '../local/fleet/random.ts'
 import { simulatedStart, simulatedTime } from '../local/fleet/run.ts'
 import { type Span, Stream } from '../local/fleet/stream.ts'
 import { type Trace, TraceCursor } from '../local/fleet/traces.ts'
+import { judge, type Stored } from '../local/fleet/verdict.ts'
 
 const START = 1_795_000_000_000
 const LIMITS = { too_old_ms: 7 * 86_400_000, from_future_ms: 300_000 }
@@ -373,4 +374,49 @@ test('networks order as one expects: ethernet freezes least, 3G most, and bitrat
   expect(third?.freeze_pct).toBeGreaterThan(4)
   const rates = [ethernet, wifi, cellular, third].map(one => one?.kbps ?? 0)
   expect(rates).toEqual([...rates].sort((a, b) => b - a))
+})
+
+describe('the verdict of a run', () => {
+  const run = {
+    playing: 0,
+    behind_ms: 0,
+    made: 100,
+    sent: 100,
+    waiting: 0,
+    dropped: 0,
+    resent: 3,
+    malformed: 2,
+    refused: 0,
+  }
+  const audited = { log_id: '1', kafka_partition: 0, first: 0, next: 105, missing: 0, doubled: 0, expired: 0 }
+  const stored: Stored = {
+    produced: 105,
+    offsets: 105,
+    rejected: 2,
+    events: 100,
+    events_expected: 100,
+    cell_events: 100,
+    unsettled_buckets: 0,
+    audit: [audited],
+  }
+  const wrong = (differences: Partial<Stored>, ran = {}) =>
+    judge({ ...run, ...ran }, { ...stored, ...differences }).filter(({ ok }) => !ok).length
+
+  test('is good when every offset is one row, and every event is counted once', () => {
+    expect(wrong({})).toBe(0)
+  })
+
+  test.each<[string, Partial<Stored>, object]>([
+    ['an event was dropped before Kafka', {}, { made: 101, dropped: 1 }],
+    ['Kafka has fewer messages than were acknowledged', { produced: 104, offsets: 104 }, {}],
+    ['an offset has no row', { offsets: 104 }, {}],
+    ['the log has a hole', { audit: [{ ...audited, missing: 1 }] }, {}],
+    ['the log has an offset twice', { audit: [{ ...audited, doubled: 1 }] }, {}],
+    ['a malformed message was taken for an event', { rejected: 1 }, {}],
+    ['a number is missing', { events_expected: 101 }, {}],
+    ['a bucket is not settled', { unsettled_buckets: 1 }, {}],
+    ['cells count an event twice', { cell_events: 101 }, {}],
+  ])('is bad when %s', (_, differences, ran) => {
+    expect(wrong(differences, ran)).toBe(1)
+  })
 })

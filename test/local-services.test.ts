@@ -3,7 +3,7 @@
  * missing. Its parts are the real ones, or small scripts where only the supervision matters.
  */
 import { execFile, spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -17,6 +17,7 @@ import { brokerProperties } from '../local/kafka/properties.ts'
 import { judgeStorage } from '../local/kafka/storage.ts'
 import { endLeftover } from '../local/leftover.ts'
 import { freePort } from '../local/ports.ts'
+import { roomFault } from '../local/room.ts'
 import {
   DEATHS_ALLOWED,
   type PartEvent,
@@ -32,7 +33,9 @@ const ROOT = join(import.meta.dirname, '..')
 afterAll(stopServices)
 
 describe('the broker', () => {
-  test('keeps an acknowledged message when it is killed, and starts again on the same data and port', async () => {
+  test('keeps an acknowledged message when it is killed, and starts again on the same data and port', {
+    timeout: 120_000,
+  }, async () => {
     const first = await startBroker({ restart: true })
     const topic = unique('kept')
     await withKafka(first.brokers, async kafka => {
@@ -151,6 +154,13 @@ describe('what is missing is said in one sentence', () => {
     squatter.close()
   })
 
+  test('a disk that is nearly full', () => {
+    expect(roomFault('/data', 2e9, 1e9, 'the service')).toBeUndefined()
+    expect(roomFault('/data', 5e8, 1e9, 'the service')).toBe(
+      'Only 500 MB are free on the disk of /data, the service needs 1000 MB: free some or set DATA_DIR to a directory on another disk',
+    )
+  })
+
   test('an unknown flag of npm start; --help answers', async () => {
     const start = (flag: string) => run(process.execPath, ['--import', 'tsx', 'local/main.ts', flag], { cwd: ROOT })
     await expect(start('--fleet')).rejects.toMatchObject({
@@ -161,7 +171,7 @@ describe('what is missing is said in one sentence', () => {
   })
 })
 
-test('several may fetch the jars at once, and the next start does not call Maven', async () => {
+test('several may fetch the jars at once, and the next start does not call Maven unless some were deleted', async () => {
   // Writes one jar where it is told to, and a line for each time it is called.
   const directory = temporaryDirectory('mvn')
   const calls = join(directory, 'calls')
@@ -174,12 +184,16 @@ for word in "$@"; do case "$word" in -DoutputDirectory=*) sleep 0.2; echo jar > 
   expect(lines(calls)).toHaveLength(2)
   await brokerJars(environment, () => {})
   expect(lines(calls)).toHaveLength(2)
+  rmSync(join(both[0], 'kafka.jar'))
+  await brokerJars(environment, () => {})
+  expect(lines(calls)).toHaveLength(3)
 })
 
 describe('a part', () => {
   test('that dies is reported with its last lines and started again', async () => {
     const { part, events } = await startScript(`console.log('about to fall'); setTimeout(() => {}, 1e6)`)
     const pid = part.pid
+    await until(() => logOf(events).includes('fall'))
     part.kill('SIGKILL')
     await until(() => part.restarts === 1 && part.ready)
     expect(part.pid).not.toBe(pid)
@@ -209,14 +223,14 @@ describe('a part', () => {
   test('that dies before it is ready is not tried again, and its last lines say why', async () => {
     await expect(
       startScript(`console.error('KAFKA_TOPIC: nonsense'); process.exit(1)`, {}, await freePort()),
-    ).rejects.toThrow(/ended \(code 1\) before it was ready[^]*KAFKA_TOPIC: nonsense/)
+    ).rejects.toThrow(/ended \(code 1\) before it was ready(.|\n)*KAFKA_TOPIC: nonsense/)
   })
 
   test('that does not want to end is killed at its deadline', async () => {
     const { part, events } = await startScript(
       `process.on('SIGTERM', () => {}); setInterval(() => {}, 1e6); console.log('deaf')`,
     )
-    await until(() => readFileSync(join(part_dir(events), 'logs', 'script.log'), 'utf8').includes('deaf'))
+    await until(() => logOf(events).includes('deaf'))
     await part.stop(200)
     expect(events.at(-1)).toMatchObject({ event: 'stopped', killed: true })
   })
@@ -244,11 +258,35 @@ describe('a part', () => {
   })
 })
 
+test('npm start uses the Kafka and ClickHouse it is pointed at, and ends its own parts in reverse order with 0', async () => {
+  const { brokers, clickhouse } = sharedServices()
+  const ports = { HTTP_PORT: String(await freePort()), INGEST_VITALS_PORT: String(await freePort()) }
+  const name = unique('start')
+  const environment = {
+    ...{ ...process.env, ...ports, DATA_DIR: temporaryDirectory(), KAFKA_BROKERS: brokers, KAFKA_TOPIC: name },
+    ...{ KAFKA_GROUP_ID: name, CLICKHOUSE_URL: clickhouse.url, CLICKHOUSE_DATABASE: name },
+    ...{ CLICKHOUSE_USER: clickhouse.username, CLICKHOUSE_PASSWORD: clickhouse.password },
+  }
+  const child = spawn(process.execPath, ['--import', 'tsx', 'local/main.ts'], { cwd: ROOT, env: environment })
+  let said = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', text => (said += text))
+  const exit = new Promise<number | null>(resolve => child.once('exit', resolve))
+  await until(() => said.includes('all parts are ready') || child.exitCode !== null)
+  const answer = await fetch(`http://127.0.0.1:${ports.HTTP_PORT}/readyz`)
+  expect(answer.status).toBe(200)
+  child.kill('SIGINT')
+  expect([await exit, said.match(/[a-zA-Z]+ +(ready|stopped) in/g)?.map(words => words.replace(/ +/g, ' '))]).toEqual([
+    0,
+    ['ingester ready in', 'API ready in', 'API stopped in', 'ingester stopped in'],
+  ])
+}, 120_000)
+
 const run = promisify(execFile)
 const SERVE = `require('http').createServer((_, r) => r.end()).listen(process.argv[1], '127.0.0.1')`
 
 const directories = new WeakMap<readonly PartEvent[], string>()
-const part_dir = (events: readonly PartEvent[]): string => directories.get(events) ?? ''
+const logOf = (events: readonly PartEvent[]): string =>
+  readFileSync(join(directories.get(events) ?? '', 'logs', 'script.log'), 'utf8')
 
 /** A part that is a line of JavaScript. With a port, it is ready when it answers there; otherwise when `ready` says so. */
 async function startScript(
@@ -265,7 +303,7 @@ async function startScript(
     name: 'script',
     command: () => ({ file: process.execPath, args, environment: process.env }),
     probe: async signal => {
-      if (port === undefined) return ready() ? undefined : 'its file'
+      if (port === undefined) return ready() ? undefined : 'waiting for its file'
       await fetch(`http://127.0.0.1:${port}`, { signal: AbortSignal.any([signal, AbortSignal.timeout(200)]) })
       return undefined
     },

@@ -20,7 +20,7 @@ const MINUTE_MS = 60_000
 const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
 const NOW = Date.now()
 /** Each group of tests has minutes of its own. */
-const START = Math.floor(NOW / MINUTE_MS) * MINUTE_MS - 30 * MINUTE_MS
+const START = Math.floor(NOW / (10 * MINUTE_MS)) * 10 * MINUTE_MS - 30 * MINUTE_MS
 const { key, hash } = keyFor('query tests')
 
 interface Body {

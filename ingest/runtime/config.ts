@@ -37,7 +37,7 @@ const variables = z.object({
 
   HTTP_HOST: z.string().min(1).default('127.0.0.1'),
   HTTP_PORT: port.default(18080),
-  INGEST_VITALS_PORT: port.default(19100),
+  INGEST_VITALS_PORT: whole(0, 65_535).default(19100),
 
   INGEST_FLUSH_MS: whole(10, 60_000).default(500),
   INGEST_FLUSH_ROWS: whole(1, 1_000_000).default(100_000),

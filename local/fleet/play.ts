@@ -30,6 +30,7 @@ const PLANNED_MS = 10 * 60_000
 const FLUSH_MS = 30_000
 const VERDICT_MS = 120_000
 const LOOK_EVERY_MS = 1_000
+const SUMMARY_EVERY_MS = 60_000
 
 /** @returns false if what was produced is not stored as it should be */
 export async function play(options: PlayOptions): Promise<boolean> {
@@ -48,22 +49,25 @@ export async function play(options: PlayOptions): Promise<boolean> {
     const fleet = runFleet({ sender: watched(sender, probe), sessions, speed, seed, planned_ms: for_ms ?? PLANNED_MS })
     say(welcome(options))
     const live = new LivePrinter({ fleet, probe, api })
-    for (const until = Date.now() + (for_ms ?? Number.POSITIVE_INFINITY); Date.now() < until && !signal.aborted; ) {
+    const until = Date.now() + (for_ms ?? Number.POSITIVE_INFINITY)
+    let summary_at = for_ms === undefined ? Date.now() + SUMMARY_EVERY_MS : Number.POSITIVE_INFINITY
+    while (Date.now() < until && !signal.aborted) {
       await sleep(Math.min(LOOK_EVERY_MS, until - Date.now()), undefined, { signal }).catch(() => {})
       live.print()
+      if (Date.now() < summary_at || signal.aborted) continue
+      summary_at = Date.now() + SUMMARY_EVERY_MS
+      void summary(api, fleet.start_ms).then(say)
     }
     say('the fleet falls silent and hands over what it has')
     const stats = await fleet.stop(FLUSH_MS)
-    let ok = true
-    if (for_ms !== undefined && !signal.aborted) {
-      say('waiting until all of it is stored and settled')
-      const stretch = { begin, end: await source.logEnds(), from_ms: fleet.start_ms }
-      const findings = judge(stats, await gather(store, stretch, VERDICT_MS))
-      ok = findings.every(finding => finding.ok)
-      const lines = findings.map(finding => `  ${finding.ok ? 'ok   ' : 'WRONG'}  ${finding.text}`)
-      say([ok ? 'everything arrived, once' : 'NOT everything is as it should be', ...lines].join('\n'))
-    }
+    if (for_ms === undefined || signal.aborted) return true
+    say('waiting until all of it is stored and settled')
+    const stretch = { begin, end: await source.logEnds(), from_ms: fleet.start_ms }
+    const findings = judge(stats, await gather(store, stretch, VERDICT_MS))
     say(await summary(api, fleet.start_ms))
+    const ok = findings.every(finding => finding.ok)
+    const lines = findings.map(finding => `  ${finding.ok ? 'ok   ' : 'WRONG'}  ${finding.text}`)
+    say([ok ? 'everything arrived, once' : 'NOT everything is as it should be', ...lines].join('\n'))
     return ok
   } finally {
     await sender.disconnect()

@@ -57,13 +57,15 @@ async function isComplete(directory: string): Promise<boolean> {
   }
 }
 
-/** Whoever renames first wins; the others find a complete directory and use that. */
+/** Whoever renames first wins, and the others use that. A directory that has lost jars is in the way of all and goes. */
 async function moveInto(fetched: string, directory: string): Promise<void> {
-  if (await isComplete(directory)) return
-  await rm(directory, { recursive: true, force: true })
-  await rename(fetched, directory).catch(async error => {
-    if (!(await isComplete(directory))) throw error
-  })
+  try {
+    await rename(fetched, directory)
+  } catch {
+    if (await isComplete(directory)) return
+    await rm(directory, { recursive: true, force: true })
+    await rename(fetched, directory)
+  }
 }
 
 async function runMaven(into: string, environment: Environment): Promise<void> {

@@ -20,7 +20,7 @@ export async function probeBroker(port: number): Promise<string | undefined> {
   try {
     await admin.connect()
     const { brokers, controller } = await admin.describeCluster()
-    return brokers.length > 0 && controller !== null ? undefined : 'the controller to let the broker in'
+    return brokers.length > 0 && controller !== null ? undefined : 'waiting for the controller to let the broker in'
   } finally {
     await admin.disconnect()
   }

@@ -3,10 +3,11 @@
  * renamed when done, so an interrupted format leaves nothing that looks like data. Data we did not format is never touched.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { mkdir, rename, statfs } from 'node:fs/promises'
+import { mkdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { CannotStart } from '../child.ts'
+import { mustHaveRoom } from '../room.ts'
 
 const stampSchema = z.object({ kafka_version: z.string(), cluster_id: z.string() })
 export type Stamp = z.infer<typeof stampSchema>
@@ -40,7 +41,7 @@ export async function prepareStorage(
   const log_dir = join(directory, 'log')
   const stampFile = join(directory, 'formatted-by.json')
   await mkdir(directory, { recursive: true })
-  await mustHaveRoom(directory)
+  mustHaveRoom(directory, LEAST_FREE_BYTES, 'the Kafka broker')
   const judged = judgeStorage(
     directory,
     kafka_version,
@@ -60,15 +61,6 @@ export async function prepareStorage(
   writeFileSync(stampFile, JSON.stringify({ kafka_version, cluster_id } satisfies Stamp))
   await rename(fresh, log_dir)
   return log_dir
-}
-
-async function mustHaveRoom(directory: string): Promise<void> {
-  const { bavail, bsize } = await statfs(directory)
-  if (bavail * bsize >= LEAST_FREE_BYTES) return
-  const mb = (bytes: number) => Math.round(bytes / 1e6)
-  throw new CannotStart(
-    `Only ${mb(bavail * bsize)} MB are free on the disk of ${directory}, the Kafka broker needs ${mb(LEAST_FREE_BYTES)}: free some or set DATA_DIR to another disk`,
-  )
 }
 
 function isNewer(a: string, b: string): boolean {

@@ -91,14 +91,27 @@ export class Field {
       ...more,
     })
     const base = environment({})
-    this.#brokerSpec = brokerPart({ data_dir: this.#data_dir, port: kafka_port, environment: process.env, heap_mb: 256, announce: () => {} })
+    this.#brokerSpec = brokerPart({
+      data_dir: this.#data_dir,
+      port: kafka_port,
+      environment: process.env,
+      heap_mb: 256,
+      announce: () => {},
+    })
     this.#clickhouseSpec = clickHousePart({ config: readConfig(base), environment: base })
-    ;[this.#broker, this.#clickhouse] = await Promise.all([this.#startPart(this.#brokerSpec), this.#startPart(this.#clickhouseSpec)])
+    ;[this.#broker, this.#clickhouse] = await Promise.all([
+      this.#startPart(this.#brokerSpec),
+      this.#startPart(this.#clickhouseSpec),
+    ])
     const { clickhouse } = readConfig(base)
     for (let lane = 0; lane < 2; lane++) {
       const vitals_port = await freePort()
       const proxy = await ClickHouseProxy.start(clickhouse.url)
-      const own = environment({ CLICKHOUSE_URL: proxy.url, CLICKHOUSE_PASSWORD: clickhouse.password, INGEST_VITALS_PORT: String(vitals_port) })
+      const own = environment({
+        CLICKHOUSE_URL: proxy.url,
+        CLICKHOUSE_PASSWORD: clickhouse.password,
+        INGEST_VITALS_PORT: String(vitals_port),
+      })
       const spec = { ...ingesterPart({ config: readConfig(own), environment: own }), name: `ingester-${lane}` }
       this.#lanes.push({ proxy, spec, vitals_port, part: await this.#startPart(spec) })
     }
@@ -179,7 +192,11 @@ export class Field {
     const other = this.#lanes.find(each => each !== lane)
     lane.part.kill('SIGSTOP')
     try {
-      await until('the other ingester holds all partitions', RECOVER_WITHIN_MS, async () => (await vital(other, 'ingest_partitions')) === PARTITIONS)
+      await until(
+        'the other ingester holds all partitions',
+        RECOVER_WITHIN_MS,
+        async () => (await vital(other, 'ingest_partitions')) === PARTITIONS,
+      )
     } finally {
       lane.part.kill('SIGCONT')
     }
@@ -195,7 +212,8 @@ export class Field {
 
   /** Starts what is dead and waits until new rows arrive. */
   async #recover(): Promise<void> {
-    if (this.#clickhouse?.pid === undefined && this.#clickhouseSpec) this.#clickhouse = await this.#startPart(this.#clickhouseSpec)
+    if (this.#clickhouse?.pid === undefined && this.#clickhouseSpec)
+      this.#clickhouse = await this.#startPart(this.#clickhouseSpec)
     if (this.#broker?.pid === undefined && this.#brokerSpec) this.#broker = await this.#startPart(this.#brokerSpec)
     for (const lane of this.#lanes) if (lane.part.pid === undefined) lane.part = await this.#startPart(lane.spec)
     const before = await this.#rows()

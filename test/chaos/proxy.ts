@@ -37,7 +37,11 @@ const OPENINGS: readonly { readonly sql: RegExp; readonly step: Step; readonly w
   { sql: /^INSERT INTO events_v1/, step: 'arrives', window: 'insert_on_its_way' },
   { sql: /^INSERT INTO events_v1/, step: 'sent', window: 'insert_sent' },
   { sql: /^INSERT INTO events_v1/, step: 'answered', window: 'written_unanswered' },
-  { sql: /^SELECT kafka_partition, max\(kafka_offset \+ offsets\)[^;]*ingested_at = /, step: 'answered', window: 'read_back_uncommitted' },
+  {
+    sql: /^SELECT kafka_partition, max\(kafka_offset \+ offsets\)[^;]*ingested_at = /,
+    step: 'answered',
+    window: 'read_back_uncommitted',
+  },
   { sql: /^INSERT INTO partition_owners_v1/, step: 'answered', window: 'during_take' },
   { sql: /^INSERT INTO quality_per_/, step: 'sent', window: 'during_settling' },
 ]
@@ -87,7 +91,13 @@ export class ClickHouseProxy {
     await this.#open(sql, 'arrives', outgoing)
     const answer = new Promise<IncomingMessage>((resolve, reject) => {
       const upstream = request(
-        { host: this.#target.hostname, port: this.#target.port, method: incoming.method, path: incoming.url, headers: { ...incoming.headers, host: this.#target.host } },
+        {
+          host: this.#target.hostname,
+          port: this.#target.port,
+          method: incoming.method,
+          path: incoming.url,
+          headers: { ...incoming.headers, host: this.#target.host },
+        },
         resolve,
       )
       upstream.on('error', reject)
@@ -106,7 +116,11 @@ export class ClickHouseProxy {
 
   async #open(sql: string, step: Step, outgoing: ServerResponse): Promise<void> {
     const aim = this.#aim
-    if (!aim || !OPENINGS.some(opening => opening.window === aim.window && opening.step === step && opening.sql.test(sql))) return
+    if (
+      !aim ||
+      !OPENINGS.some(opening => opening.window === aim.window && opening.step === step && opening.sql.test(sql))
+    )
+      return
     this.#aim = undefined
     // The last bytes must have reached the engine before something dies "during" the request.
     if (step === 'sent') await new Promise(resolve => setTimeout(resolve, 3))

@@ -100,12 +100,13 @@ export interface PipelineOptions extends ServiceOptions {
   readonly database: string
   readonly topic: string
   readonly group_id?: string
+  readonly flags?: readonly string[]
 }
 
 export async function startIngester(options: PipelineOptions): Promise<Service & { readonly vitals_url: string }> {
   const place = await placeOf(options)
   const configuration = configured(options, { ...connected(options, place), INGEST_VITALS_PORT: String(place.port) })
-  const service = await startService(ingesterPart(configuration), place, options)
+  const service = await startService(ingesterPart({ ...configuration, flags: options.flags ?? [] }), place, options)
   return { ...service, vitals_url: `http://127.0.0.1:${place.port}` }
 }
 
