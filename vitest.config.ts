@@ -26,6 +26,8 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // Broker and engine end in order, which on a busy machine takes its time.
+    teardownTimeout: 60_000,
     projects: [
       project(
         'alone',

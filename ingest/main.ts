@@ -30,7 +30,8 @@ new Command('ingest')
       await run(flags.acceptNewLog)
     } catch (error) {
       console.error(`ingest: ${error instanceof Error ? error.message : error}`)
-      process.exitCode = 1
+      // Sockets may be open that would keep the process alive.
+      process.exit(1)
     }
   })
   .parseAsync()

@@ -19,8 +19,8 @@ export interface PartitionAudit {
 /** Reads every position of the log: for tests, the demo's end and the audit of a partition, not for a dashboard's refresh. */
 export const AUDIT = `
 SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,
-  sumIf(kafka_offset - previous_next, previous_next IS NOT NULL AND kafka_offset > previous_next) AS missing,
-  sumIf(least(previous_next, kafka_offset + offsets) - kafka_offset, previous_next IS NOT NULL AND kafka_offset < previous_next) AS doubled,
+  sum(if(kafka_offset > ifNull(previous_next, kafka_offset), kafka_offset - assumeNotNull(previous_next), 0)) AS missing,
+  sum(if(kafka_offset < ifNull(previous_next, 0), least(assumeNotNull(previous_next), kafka_offset + offsets) - kafka_offset, 0)) AS doubled,
   sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired
 FROM (
   SELECT log_id, kafka_partition, kafka_offset, offsets, kind, reason,

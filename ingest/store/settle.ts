@@ -28,10 +28,10 @@ export interface DueBucket {
 export function due10s(store: Store, since: number): Promise<DueBucket[]> {
   return store.query<DueBucket>(
     `SELECT toUnixTimestamp(raw.t10) AS t, raw.rows AS rows, toUnixTimestamp64Milli(settled.at) AS settled_at_ms
-     FROM (SELECT t10, count() AS rows FROM events_v1 WHERE t10 >= {since:DateTime('UTC')} GROUP BY t10) AS raw
+     FROM (SELECT t10, count() AS rows FROM events_v1 WHERE t10 >= toDateTime({since:UInt32}, 'UTC') GROUP BY t10) AS raw
      LEFT JOIN (
        SELECT t, argMax(rows, settled_at) AS rows, max(settled_at) AS at FROM settled_v1
-       WHERE tier = '10s' AND t >= {since:DateTime('UTC')} GROUP BY t
+       WHERE tier = '10s' AND t >= toDateTime({since:UInt32}, 'UTC') GROUP BY t
      ) AS settled ON settled.t = raw.t10
      WHERE raw.rows != settled.rows
      ORDER BY t`,
@@ -45,12 +45,12 @@ export function dueMinutes(store: Store, since: number): Promise<DueBucket[]> {
     `SELECT toUnixTimestamp(below.minute) AS t, below.rows AS rows, toUnixTimestamp64Milli(settled.at) AS settled_at_ms
      FROM (
        SELECT toStartOfMinute(t) AS minute, sum(latest) AS rows
-       FROM (SELECT t, argMax(rows, settled_at) AS latest FROM settled_v1 WHERE tier = '10s' AND t >= {since:DateTime('UTC')} GROUP BY t)
+       FROM (SELECT t, argMax(rows, settled_at) AS latest FROM settled_v1 WHERE tier = '10s' AND t >= toDateTime({since:UInt32}, 'UTC') GROUP BY t)
        GROUP BY minute
      ) AS below
      LEFT JOIN (
        SELECT t, argMax(rows, settled_at) AS rows, max(settled_at) AS at FROM settled_v1
-       WHERE tier = 'minute' AND t >= {since:DateTime('UTC')} GROUP BY t
+       WHERE tier = 'minute' AND t >= toDateTime({since:UInt32}, 'UTC') GROUP BY t
      ) AS settled ON settled.t = below.minute
      WHERE below.rows != settled.rows
      ORDER BY t`,
@@ -77,12 +77,12 @@ export async function settle(store: Store, tier: Tier, buckets: readonly DueBuck
   const cells =
     tier === '10s'
       ? cellsFromEvents(
-          "t10 >= {first:DateTime('UTC')} AND t10 <= {last:DateTime('UTC')} AND toUnixTimestamp(t10) IN {buckets:Array(UInt32)}",
+          "t10 >= toDateTime({first:UInt32}, 'UTC') AND t10 <= toDateTime({last:UInt32}, 'UTC') AND toUnixTimestamp(t10) IN {buckets:Array(UInt32)}",
         )
       : cellsFromCells(
           TIERS['10s'].table,
           'toStartOfMinute(t)',
-          "t >= {first:DateTime('UTC')} AND t < {last:DateTime('UTC')} + 60 AND toUnixTimestamp(toStartOfMinute(t)) IN {buckets:Array(UInt32)}",
+          "t >= toDateTime({first:UInt32}, 'UTC') AND t < toDateTime({last:UInt32}, 'UTC') + 60 AND toUnixTimestamp(toStartOfMinute(t)) IN {buckets:Array(UInt32)}",
         )
   const started = await store.query<{ now: string }>("SELECT toString(now64(6, 'UTC')) AS now")
   const settled_at = started[0]?.now

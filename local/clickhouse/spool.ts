@@ -3,9 +3,9 @@
  * where there is such a place, else beside the data. An insert begins only when its body is complete, so a client that
  * dies while sending has inserted nothing.
  */
-import { mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { Failure } from './failure.ts'
 
 const SHARED_MEMORY = '/dev/shm'
@@ -29,15 +29,12 @@ export interface Spool {
 }
 
 /**
- * Only for the process that holds the data directory: what a predecessor left is removed.
- * @param directory the engine's data directory, in which the spool's place is noted
+ * What a dead process left is removed: the place of a spool has its owner's pid in its name.
+ * @param directory where rows wait if there is no shared memory
  */
 export function openSpool(directory: string): Spool {
-  const note = join(directory, 'spool-place')
-  removeNoted(note)
-  const parent = roomInMemory() ? SHARED_MEMORY : directory
-  const place = mkdtempSync(join(parent, PREFIX))
-  writeFileSync(note, place)
+  for (const parent of [SHARED_MEMORY, directory]) removeDead(parent)
+  const place = mkdtempSync(join(roomInMemory() ? SHARED_MEMORY : directory, `${PREFIX}${process.pid}-`))
   let count = 0
   return {
     async write(head, body) {
@@ -50,7 +47,7 @@ export function openSpool(directory: string): Spool {
       }
     },
     remove: ({ path }) => rm(path, { force: true }),
-    close: () => removeNoted(note),
+    close: () => rmSync(place, { recursive: true, force: true }),
   }
 }
 
@@ -95,14 +92,32 @@ function roomInMemory(): boolean {
   }
 }
 
-/** Removes what the note names, if it can only be a spool. */
-function removeNoted(note: string): void {
+/** Our own pid can only be that of a predecessor in an earlier life of a container. */
+function removeDead(parent: string): void {
+  for (const name of namesIn(parent)) {
+    const pid = Number(new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1])
+    if (!pid || (pid !== process.pid && isAlive(pid))) continue
+    try {
+      rmSync(join(parent, name), { recursive: true, force: true })
+    } catch {
+      // Another user's.
+    }
+  }
+}
+
+function namesIn(directory: string): string[] {
   try {
-    const place = readFileSync(note, 'utf8')
-    const known = [SHARED_MEMORY, dirname(note)].includes(dirname(place)) && basename(place).startsWith(PREFIX)
-    if (known) rmSync(place, { recursive: true, force: true })
-    rmSync(note)
+    return readdirSync(directory)
   } catch {
-    // No note, no spool.
+    return []
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
   }
 }

@@ -29,7 +29,7 @@ const LINE_COMMENT = /(?:--|\/\/|#[ !])[^\n]*/y
 const NUMBER = /(?:0[xX][0-9a-fA-F_]+|(?:\d[\d_]*)?\.?\d[\d_]*(?:[eE][+-]?\d+)?)/y
 const WORD = /[A-Za-z0-9_$]+/y
 const SIGN = /->|::|\|\||@@|[<>!=]=|<>|[-+*/%=<>?:|@!()[\]{},;.^~&#\\]/y
-/** As the engine reads them: `\\N` is nothing at all, and what is no escape keeps its backslash. */
+/** As the engine reads them: `\N` is nothing at all, and what is no escape keeps its backslash. */
 const ESCAPES: Readonly<Record<string, string>> = {
   ...{ n: '\n', t: '\t', r: '\r', b: '\b', f: '\f', v: '\v', a: '\x07', e: '\x1b', '0': '\0', N: '' },
   ...{ '\\': '\\', "'": "'", '"': '"', '`': '`', '/': '/' },

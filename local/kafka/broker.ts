@@ -33,7 +33,7 @@ export interface BrokerOptions {
 /** The page cache does the work; the heap holds requests in flight, of up to 20 MB each. */
 const HEAP_MB = 512
 const RETENTION_HOURS = 24
-const READY_WITHIN_MS = 60_000
+const READY_WITHIN_MS = 120_000
 /** The broker needs about 1.5 s; after that nothing is lost by killing it, the next start checks the open segments. */
 const STOP_WITHIN_MS = 15_000
 

@@ -72,11 +72,15 @@ const DIMENSIONS_MAX = 2
 /** One number for the range. */
 export async function overall(desk: Desk, wanted: Wanted): Promise<Answer<Value>> {
   const metric = METRICS[wanted.metric]
-  const { subject, fresh } = await subjectOf(desk, wanted)
-  const [row] = await desk.ask(overallQuestion(metric, subject))
+  const { subject, freshness } = await subjectOf(desk, wanted)
+  const [[row], [behind], fresh] = await Promise.all([
+    desk.ask(overallQuestion(metric, subject)),
+    desk.ask(behindQuestion(subject)),
+    freshness,
+  ])
   return {
     data: row ? [valued(wanted.metric, subject.condition, row)] : [],
-    meta: metaOf(wanted.metric, subject, fresh, row),
+    meta: metaOf(wanted.metric, subject, fresh, behind),
   }
 }
 
@@ -90,7 +94,7 @@ export async function timeseries(
   by: readonly Dimension[],
   limit: number,
 ): Promise<Answer<Point>> {
-  const { subject, fresh } = await subjectOf(desk, wanted)
+  const { subject, freshness } = await subjectOf(desk, wanted)
   const { window } = subject
   const step_s = window.step_s ?? window.to - window.from
   const { first, count } = bucketStarts(window.from, window.to, step_s)
@@ -101,10 +105,11 @@ export async function timeseries(
       'step',
       `${count} steps of ${series} groups are more than ${POINTS_MAX} points`,
     )
-  const [rows, [behind], groups] = await Promise.all([
+  const [rows, [behind], groups, fresh] = await Promise.all([
     desk.ask(timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)),
     desk.ask(behindQuestion(subject)),
     by.length > 0 ? desk.ask(groupsQuestion(subject, by)) : [],
+    freshness,
   ])
   const data = [...groupByLabels(rows)].flatMap(points => {
     const known = new Map(points.map(point => [point.t, point]))
@@ -137,10 +142,11 @@ export async function breakdown(
   if (asked === 'impact' && metric.bad === undefined)
     throw new Mistake('bad_order', 'order', `${wanted.metric} counts nothing bad, so no group has an impact on it`)
   const order = asked ?? (metric.bad === undefined ? 'value' : 'impact')
-  const { subject, fresh } = await subjectOf(desk, wanted)
-  const [rows, [behind]] = await Promise.all([
+  const { subject, freshness } = await subjectOf(desk, wanted)
+  const [rows, [behind], fresh] = await Promise.all([
     desk.ask(breakdownQuestion(metric, subject, by, order, limit)),
     desk.ask(behindQuestion(subject)),
+    freshness,
   ])
   const data = rows.map(row => ({
     ...named(by, row.labels),
@@ -177,16 +183,24 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
   return groups.values()
 }
 
-async function subjectOf(desk: Desk, wanted: Wanted): Promise<{ subject: Subject; fresh: FreshnessRow }> {
+/** Only the minute tier has to know first how far it reaches; elsewhere its freshness is asked beside the rest. */
+async function subjectOf(desk: Desk, wanted: Wanted): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
   const window = chooseWindow(wanted, desk.now(), desk.retention)
-  const fresh = await freshness(desk, window)
-  const cut = window.tier === 'minute' ? Math.min(fresh.cut ?? window.to, window.to) : window.to
-  return { subject: { window, cut: Math.max(cut, window.from), condition: conditionOf(wanted.filters) }, fresh }
+  const condition = conditionOf(wanted.filters)
+  const freshness = freshnessOf(desk, window)
+  // Whoever awaits it hears of its failure; this is for when another question fails first.
+  freshness.catch(() => {})
+  const cut = window.tier === 'minute' ? cutOf(window, await freshness) : window.to
+  return { subject: { window, cut, condition }, freshness }
 }
+
+/** From where on ten-second cells stand in for minutes. */
+export const cutOf = (window: Window, { cut }: FreshnessRow): number =>
+  Math.max(window.from, Math.min(cut ?? window.to, window.to))
 
 const UNKNOWN: FreshnessRow = { cut: null, settled_rows: 0, raw_rows: 0, as_of_ms: null, ingest_lag_ms: null }
 
-export async function freshness(desk: Desk, window: Window): Promise<FreshnessRow> {
+export async function freshnessOf(desk: Desk, window: Window): Promise<FreshnessRow> {
   const [row] = await desk.ask(freshnessQuestion(window, desk.retention))
   return row ?? UNKNOWN
 }

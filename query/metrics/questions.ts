@@ -50,7 +50,7 @@ const valueAndCount = (metric: Metric, { condition }: Subject) => ({
 const behindRow = z.object(behind)
 export type BehindRow = z.infer<typeof behindRow>
 
-/** What is behind an answer. No row: nothing. */
+/** What is behind an answer; apart from its values, since it merges by session and they are faster without. No row: nothing. */
 export const behindQuestion = (subject: Subject): Question<BehindRow> => ({
   id: 'behind',
   sql: groupedSql({ ...grouping(subject), keys: {}, values: BEHIND_SQL }),
@@ -58,16 +58,11 @@ export const behindQuestion = (subject: Subject): Question<BehindRow> => ({
   row: behindRow,
 })
 
-const overallRow = z.object({ ...behind, ...value })
-export type OverallRow = z.infer<typeof overallRow>
+const overallRow = z.object(value)
 
-export const overallQuestion = (metric: Metric, subject: Subject): Question<OverallRow> => ({
+export const overallQuestion = (metric: Metric, subject: Subject): Question<z.infer<typeof overallRow>> => ({
   id: 'overall',
-  sql: groupedSql({
-    ...grouping(subject),
-    keys: {},
-    values: { ...valueAndCount(metric, subject), ...BEHIND_SQL },
-  }),
+  sql: groupedSql({ ...grouping(subject), keys: {}, values: valueAndCount(metric, subject) }),
   params: paramsOf(subject),
   row: overallRow,
 })

@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { END_REASONS, SESSION_STATES } from '../../ingest/contract/events.ts'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
-import { type Answer, type Desk, freshness, metaOf } from '../metrics/answer.ts'
+import { type Answer, cutOf, type Desk, freshnessOf, metaOf } from '../metrics/answer.ts'
 import { type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../metrics/catalogue.ts'
 import { conditionOf, DIMENSIONS, type Dimension } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
@@ -119,9 +119,8 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
   const window = windowOf(spans, now_ms)
   if (!window) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
   const condition = conditionOf([{ dimension: 'session_id', value: session_id, exclude: false }])
-  const fresh = await freshness(desk, window)
-  const cut = Math.max(window.from, Math.min(fresh.cut ?? window.to, window.to))
-  const subject: Subject = { window, cut, condition }
+  const fresh = await freshnessOf(desk, window)
+  const subject: Subject = { window, cut: cutOf(window, fresh), condition }
   const [[quality], [story]] = await Promise.all([desk.ask(qualityQuestion(subject)), desk.ask(storyQuestion(subject))])
   if (!quality) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
   const last_ms = story?.last_ms ?? (window.to - bucketSeconds(window.tier)) * 1_000

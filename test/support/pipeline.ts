@@ -1,0 +1,115 @@
+/**
+ * One pipeline of a test's own on the shared Kafka and ClickHouse: a topic, a database, an ingester process, and the emitter's
+ * sender in front of it. The ingester can be stopped and started again on what it left.
+ */
+import { type Admin, Kafka, type KafkaMessage, logLevel } from 'kafkajs'
+import { createKafkaSender, type KafkaSender } from '../../ingest/emit/kafka.ts'
+import type { Environment } from '../../ingest/runtime/config.ts'
+import { openStore, type Store } from '../../ingest/store/clickhouse.ts'
+import { type Service, sharedServices, startIngester, unique } from './services.ts'
+import { logEnds, until, untilSettled, untilStored } from './verify.ts'
+
+/** Generous: the machine may be busy with something else entirely. */
+export const DEADLINE_MS = 120_000
+
+/** `partition/offset`: where a message stands in a topic of one test. */
+export type Place = `${number}/${number}`
+export const placeOf = (partition: number, offset: number): Place => `${partition}/${offset}`
+
+export class Pipeline {
+  readonly topic: string
+  readonly database: string
+  readonly kafka: Kafka
+  readonly store: Store
+  readonly sender: KafkaSender
+  readonly #environment: Environment
+  #ingester: (Service & { readonly vitals_url: string }) | undefined
+
+  private constructor(name: string, environment: Environment) {
+    const { brokers, clickhouse } = sharedServices()
+    this.topic = name
+    this.database = name
+    this.kafka = new Kafka({ brokers: [brokers], logLevel: logLevel.NOTHING })
+    this.store = openStore({ ...clickhouse, database: name })
+    this.sender = createKafkaSender({ brokers: [brokers], topic: name })
+    this.#environment = environment
+  }
+
+  /** Starts the ingester, which makes the topic and the tables. */
+  static async start(prefix: string, environment: Environment = {}): Promise<Pipeline> {
+    const pipeline = new Pipeline(unique(prefix), environment)
+    await pipeline.startIngester()
+    await pipeline.sender.connect()
+    return pipeline
+  }
+
+  get brokers(): string[] {
+    return [sharedServices().brokers]
+  }
+
+  async startIngester(): Promise<void> {
+    const { topic, database } = this
+    const environment = { KAFKA_SESSION_TIMEOUT_MS: '60000', LOG_LEVEL: 'warn', ...this.#environment }
+    this.#ingester = await startIngester({ ...sharedServices(), topic, database, environment })
+  }
+
+  async stopIngester(): Promise<void> {
+    await this.#ingester?.part.stop()
+    this.#ingester = undefined
+  }
+
+  /** Waits until the tables hold the topic to its end. */
+  readonly stored = (): Promise<void> => untilStored(this.store, this.brokers, this.topic, DEADLINE_MS)
+  /** Waits until every cell is what its rows say. */
+  readonly settled = (): Promise<void> => untilSettled(this.store, DEADLINE_MS)
+
+  async admin<T>(use: (admin: Admin) => Promise<T>): Promise<T> {
+    const admin = this.kafka.admin()
+    await admin.connect()
+    try {
+      return await use(admin)
+    } finally {
+      await admin.disconnect()
+    }
+  }
+
+  /** A vital of the ingester, by its name and label. 0 if nothing was counted yet. */
+  async vital(name: string, label = ''): Promise<number> {
+    const response = await fetch(`${this.#ingester?.vitals_url}/metrics`)
+    const line = (await response.text()).split('\n').find(text => text.startsWith(`${name}${label} `))
+    return Number(line?.split(' ').at(-1) ?? 0)
+  }
+
+  messages(): Promise<Map<Place, KafkaMessage>> {
+    return readTopic(this.kafka, this.topic)
+  }
+
+  async close(): Promise<void> {
+    await this.sender.disconnect()
+    await this.store.close()
+  }
+}
+
+/** Every message of a topic that Kafka delivers, from its beginning to its present end. */
+export async function readTopic(kafka: Kafka, topic: string): Promise<Map<Place, KafkaMessage>> {
+  const ends = await logEnds([sharedServices().brokers], topic)
+  const left = new Map([...ends].filter(([, { low, high }]) => high > low).map(([p, { high }]) => [p, high]))
+  const messages = new Map<Place, KafkaMessage>()
+  if (left.size === 0) return messages
+  const consumer = kafka.consumer({ groupId: unique('reader') })
+  try {
+    await consumer.connect()
+    await consumer.subscribe({ topic, fromBeginning: true })
+    await consumer.run({
+      autoCommit: false,
+      eachBatch: async ({ batch }) => {
+        for (const message of batch.messages) messages.set(placeOf(batch.partition, Number(message.offset)), message)
+        if (Number(batch.lastOffset()) + 1 >= (left.get(batch.partition) ?? 0)) left.delete(batch.partition)
+      },
+    })
+    await until(`${topic} read to its end`, DEADLINE_MS, () => left.size === 0)
+  } finally {
+    await consumer.disconnect()
+  }
+  return messages
+}
