@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { FrameTimesEvent } from '../ingest/contract/events.ts'
 import { createLog } from '../ingest/runtime/log.ts'
 import { CELL_COLUMNS } from '../ingest/store/cells.ts'
+import type { Store } from '../ingest/store/clickhouse.ts'
 import { TIERS } from '../ingest/store/settle.ts'
 import { createApp } from '../query/http/app.ts'
 import { keysOf } from '../query/http/keys.ts'
@@ -159,7 +160,7 @@ async function cellsSay({ store }: Pipeline, tier: AnswerTier): Promise<Map<stri
 }
 
 const { key, hash } = keyFor('truth')
-const api = ({ store }: Pipeline) =>
+const openApi = (store: Store): ReturnType<typeof createApp> =>
   createApp({
     store,
     keys: keysOf([hash]),
@@ -171,10 +172,10 @@ const api = ({ store }: Pipeline) =>
   })
 
 /** What the API answers for one session. */
-async function apiSays(pipeline: Pipeline, id: MetricId, session: string, tier: AnswerTier) {
+async function apiSays(id: MetricId, session: string, tier: AnswerTier) {
   const search = new URLSearchParams({ from: String(FROM), to: String(TO), tier, filter: `session_id:${session}` })
   const path = `/v1/metrics/${id}?${search}`
-  const response = await api(pipeline).request(path, { headers: { authorization: `Bearer ${key}` } })
+  const response = await api.request(path, { headers: { authorization: `Bearer ${key}` } })
   expect(response.status, await response.clone().text()).toBe(200)
   const { data, meta } = (await response.json()) as {
     data: [{ value: number; n: number }]
@@ -195,9 +196,11 @@ async function cellHashes({ store }: Pipeline, tier: keyof typeof TIERS): Promis
 
 let inOrder: Pipeline
 let outOfOrder: Pipeline
+let api: ReturnType<typeof createApp>
 
 beforeAll(async () => {
   ;[inOrder, outOfOrder] = await Promise.all([Pipeline.start('truth'), Pipeline.start('truth_shuffled')])
+  api = openApi(inOrder.store)
   await Promise.all([send(inOrder, events), send(outOfOrder, shuffled(events, 1))])
   for (const pipeline of [inOrder, outOfOrder]) await pipeline.stored()
   for (const pipeline of [inOrder, outOfOrder]) await pipeline.settled()
@@ -262,7 +265,7 @@ describe('a capture', () => {
         session_minutes: sum_us / 60_000_000,
       }
       const answers = Object.entries(wanted).map(async ([id, value]) => {
-        const answer = await apiSays(inOrder, id as MetricId, session.id, tier)
+        const answer = await apiSays(id as MetricId, session.id, tier)
         expect(answer, `${session.name} ${id}`).toMatchObject({ n: frames, frames, complete: true })
         expectWithin(answer.value ?? Number.NaN, value ?? Number.NaN, 1e-12, `${session.name} ${id}`)
       })

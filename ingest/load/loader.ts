@@ -7,47 +7,26 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TimeLimits } from '../contract/clock.ts'
-import type { Log } from '../runtime/log.ts'
 import type { FlushReason, IngestVitals } from '../runtime/vitals.ts'
-import { Batch, insertBatch, type OffsetRange, storedPartitions } from '../store/batch.ts'
-import { DISK_FULL, errorCode, type Store, worthRetrying } from '../store/clickhouse.ts'
-import {
-  beginLog,
-  claim,
-  currentLog,
-  type Lease,
-  NotAssigned,
-  noteProgress,
-  type Progress,
-  readProgress,
-} from '../store/owner.ts'
+import { Batch, type OffsetRange } from '../store/batch.ts'
+import { DISK_FULL, errorCode, worthRetrying } from '../store/clickhouse.ts'
+import { currentLog, type Lease, NotAssigned, noteProgress, type Progress } from '../store/owner.ts'
 import { createAdmission } from './admit.ts'
 import { decode } from './decode.ts'
+import { backOff, deliver } from './deliver.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from './gate.ts'
-import type { FetchedBatch, KafkaSource, Listener } from './kafka.ts'
+import type { FetchedBatch, Listener } from './kafka.ts'
+import { acceptOtherLog, type TakeOptions, TopicRecreated, takePartitions } from './take.ts'
 
-export interface LoaderOptions {
-  readonly store: Store
-  readonly source: KafkaSource
-  readonly topic: string
+export interface LoaderOptions extends TakeOptions {
   readonly flush: { readonly rows: number; readonly bytes: number; readonly age_ms: number }
   readonly limits: TimeLimits
-  /** After the topic was deleted and created again: begin a new log instead of stopping. */
-  readonly accept_new_log: boolean
   readonly vitals: IngestVitals
-  readonly log: Log
   /** The loader cannot go on: the process must end. Kafka remembers what is not stored. */
   readonly onFatal: (error: Error) => void
 }
 
-/** The topic is not the one whose offsets we stored. */
-export class TopicRecreated extends Error {
-  override readonly name = 'TopicRecreated'
-}
-
 const HEARTBEAT_EVERY_MS = 1_000
-const RETRY_FIRST_MS = 100
-const RETRY_MOST_MS = 5_000
 const NOTE_PROGRESS_EVERY_MS = 60_000
 /** While a backlog is worked off, batches are filled instead of sent at the configured age: fewer and larger parts. */
 const FLUSH_AGE_CATCHING_UP_MS = 2_000
@@ -145,65 +124,25 @@ export class Loader implements Listener {
     if (partitions.length === 0) return
     for (let attempt = 0; current(); attempt++) {
       try {
-        const gates = await this.#claimAndRead(partitions, current)
-        if (!gates || !current()) return
+        const { lease, gates, progress } = await takePartitions(this.#options, partitions, current)
+        if (!current()) return
+        this.#lease = lease
+        for (const [partition, at] of progress) this.#progress.set(partition, at)
         for (const gate of gates) {
           this.#gates.set(gate.partition, gate)
           source.seek(gate.partition, fetchPosition(gate))
         }
         vitals.takes.inc()
         vitals.partitions.set(partitions.length)
-        log.info({ partitions: partitions.length, log_id: this.#lease?.log_id }, 'partitions_taken')
+        log.info({ partitions: partitions.length, log_id: lease.log_id }, 'partitions_taken')
         return
       } catch (error) {
         if (error instanceof NotAssigned) return
         if (error instanceof TopicRecreated || !worthRetrying(error)) throw error
         this.#reportRetry(error, attempt, 'take_failed')
-        await pause(attempt, current)
+        await backOff(attempt, current)
       }
     }
-  }
-
-  async #claimAndRead(partitions: readonly number[], current: () => boolean): Promise<Gate[] | undefined> {
-    const { store, source, topic } = this.#options
-    const { log_id, incarnation } = await currentLog(store, topic)
-    const lease = await claim(store, log_id, partitions, current)
-    const progress = await readProgress(store, log_id, partitions)
-    const ends = await source.logEnds()
-    const gates: Gate[] = []
-    for (const partition of partitions) {
-      const end = ends.get(partition)
-      if (!end) throw new Error(`partition ${partition} is assigned, but Kafka does not list it`)
-      const { next = end.low, last_appended_at_ms } = progress.get(partition) ?? {}
-      const canVerify = last_appended_at_ms !== undefined && end.low < next
-      const gate: Gate = { partition, next, verify_appended_at_ms: canVerify ? last_appended_at_ms : undefined }
-      if (!compareEnds(gate, end.low, end.high).ok) {
-        await this.#otherLog(partition, `it ends at ${end.high}, but ${next} offsets are stored`, incarnation)
-        return this.#claimAndRead(partitions, current)
-      }
-      gates.push(gate)
-    }
-    if (!current()) return undefined
-    this.#lease = lease
-    for (const gate of gates) {
-      this.#progress.set(gate.partition, {
-        next: gate.next,
-        last_appended_at_ms: progress.get(gate.partition)?.last_appended_at_ms,
-      })
-    }
-    return gates
-  }
-
-  /** Begins a new log where that is allowed. */
-  async #otherLog(partition: number, what: string, incarnation: number): Promise<void> {
-    const { store, topic, accept_new_log, log } = this.#options
-    if (!accept_new_log) {
-      throw new TopicRecreated(
-        `topic ${topic}, partition ${partition}: ${what}. The topic was deleted and created again; start with --accept-new-log to begin a new log beside the stored one`,
-      )
-    }
-    await beginLog(store, topic, incarnation + 1)
-    log.warn({ topic, incarnation: incarnation + 1 }, 'new_log_begun')
   }
 
   // — batches in —
@@ -287,12 +226,9 @@ export class Loader implements Listener {
     const { incarnation } = await currentLog(store, topic)
     if (this.#gates.get(gate.partition) !== gate) return
     const partitions = [...this.#gates.keys()]
+    const what = `the record before offset ${gate.next} is not the one that was stored`
     try {
-      await this.#otherLog(
-        gate.partition,
-        `the record before offset ${gate.next} is not the one that was stored`,
-        incarnation,
-      )
+      await acceptOtherLog(this.#options, incarnation, gate.partition, what)
       this.#beginTerm(partitions)
     } catch (error) {
       this.#fatal(error)
@@ -366,84 +302,43 @@ export class Loader implements Listener {
       })
   }
 
-  /** Inserts, reads back, commits. On any answer but success: takes the partitions again, and lets the data say what happened. */
+  /** Delivers the batch, commits what was read back, and gives the partitions up where another writer owns them. */
   async #store(batch: Batch, term: number, reason: FlushReason): Promise<void> {
-    const { store, vitals } = this.#options
+    const { store, vitals, log } = this.#options
+    const lease = this.#lease
     const current = () => this.#term === term
+    if (!lease || !current()) return
     const begun = performance.now()
-    const done = new Map<number, OffsetRange>()
-    for (let attempt = 0; batch.ranges.size > 0; attempt++) {
-      try {
-        if (attempt > 0) {
-          const stored = await this.#askWhatIsStored(batch, current)
-          if (!stored) return
-          for (const partition of stored) this.#finish(batch, partition, done)
-          if (batch.ranges.size === 0) break
-        }
-        // A new term may begin at any await: this one goes on with the lease it had, which is fenced by then.
-        const lease = this.#lease
-        if (!current() || !lease) return
-        await insertBatch(store, lease, batch)
-        const stored = await storedPartitions(store, lease, batch)
-        for (const partition of stored) this.#finish(batch, partition, done)
-        break
-      } catch (error) {
-        if (error instanceof NotAssigned) return
-        if (!worthRetrying(error)) throw error
+    const { stored, fenced } = await deliver(batch, {
+      store,
+      lease,
+      current,
+      onLease: renewed => {
+        if (current()) this.#lease = renewed
+      },
+      onRetry: (error, attempt) => {
         vitals.insertFailures.inc({ code: String(errorCode(error) ?? 'network') })
         this.#reportRetry(error, attempt, 'insert_failed')
-        await pause(attempt, current)
+      },
+    })
+    if (stored.size > 0) {
+      vitals.insertSeconds.observe((performance.now() - begun) / 1000)
+      if (batch.oldest_appended_at_ms !== undefined) {
+        vitals.freshnessSeconds.observe(Math.max(0, Date.now() - batch.oldest_appended_at_ms) / 1000)
       }
-    }
-    vitals.insertSeconds.observe((performance.now() - begun) / 1000)
-    if (batch.oldest_appended_at_ms !== undefined) {
-      vitals.freshnessSeconds.observe(Math.max(0, Date.now() - batch.oldest_appended_at_ms) / 1000)
-    }
-    vitals.batches.inc({ reason })
-    this.#reportLag()
-    if (done.size > 0) await this.#commit(done, current)
-    if (batch.ranges.size > 0 && current()) this.#fencedOut(batch)
-  }
-
-  #finish(batch: Batch, partition: number, done: Map<number, OffsetRange>): void {
-    const range = batch.ranges.get(partition)
-    if (!range) return
-    done.set(partition, range)
-    batch.drop(partition)
-    this.#options.vitals.rows.inc(range.next - range.first)
-    this.#progress.set(partition, { next: range.next, last_appended_at_ms: range.last_appended_at_ms })
-  }
-
-  /**
-   * After an insert whose fate is unknown: claims again (the old insert is fenced or has ended), and reads how far the data goes.
-   * @returns the partitions whose rows turned out to be stored; undefined if the term must begin anew
-   */
-  async #askWhatIsStored(batch: Batch, current: () => boolean): Promise<number[] | undefined> {
-    const { store } = this.#options
-    const old = this.#lease
-    if (!old) return undefined
-    const lease = await claim(store, old.log_id, old.partitions, current)
-    const progress = await readProgress(store, old.log_id, old.partitions)
-    if (!current()) return undefined
-    this.#lease = lease
-    const stored: number[] = []
-    for (const [partition, range] of batch.ranges) {
-      const next = progress.get(partition)?.next
-      if (next === range.next) stored.push(partition)
-      else if (next !== undefined && next !== range.first) {
-        // Somebody else wrote meanwhile: start over from what is there.
-        this.#beginTerm(old.partitions, true)
-        return undefined
+      vitals.batches.inc({ reason })
+      for (const [partition, range] of stored) {
+        vitals.rows.inc(range.next - range.first)
+        this.#progress.set(partition, { next: range.next, last_appended_at_ms: range.last_appended_at_ms })
       }
+      this.#reportLag()
+      await this.#commit(stored, current)
     }
-    return stored
-  }
-
-  #fencedOut(batch: Batch): void {
-    const { vitals, log } = this.#options
-    vitals.fenced.inc(batch.ranges.size)
-    log.warn({ partitions: batch.ranges.size }, 'fenced')
-    this.#beginTerm([...this.#gates.keys()], true)
+    if (fenced && current()) {
+      vitals.fenced.inc()
+      log.warn({ partitions: batch.ranges.size }, 'fenced')
+      this.#beginTerm([...this.#gates.keys()], true)
+    }
   }
 
   async #commit(done: ReadonlyMap<number, OffsetRange>, current: () => boolean): Promise<void> {
@@ -512,11 +407,4 @@ async function heartbeating(work: Promise<unknown>, heartbeat: () => Promise<voi
     timer.abort()
     await heartbeat()
   }
-}
-
-/** Exponential back-off with full jitter, ended early once `current` says no. */
-async function pause(attempt: number, current: () => boolean): Promise<void> {
-  const most = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** attempt)
-  const until = Date.now() + most / 2 + (Math.random() * most) / 2
-  while (current() && Date.now() < until) await sleep(Math.min(50, until - Date.now()))
 }

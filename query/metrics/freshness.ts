@@ -23,8 +23,9 @@ export type FreshnessRow = z.infer<typeof row>
 
 const DAY_S = 86_400
 const MINUTE_S = 60
-/** The buckets in which the newest events are looked for: the last one settled and the one before it. */
-const NEWEST_SPAN_S = 20
+/** In so many settled buckets, the last of the range, the newest event is looked for. */
+const NEWEST_BUCKETS = 2
+const NEWEST_SPAN_S = NEWEST_BUCKETS * 10
 /** Rows may become visible up to this long after the moment they are marked with. */
 const INSERT_TAKES_S = 1
 
@@ -32,40 +33,48 @@ const INSERT_TAKES_S = 1
 const rememberedSince = (now_ms: number, kept: Retention): number =>
   Math.max(0, Math.floor(now_ms / 1_000 / MINUTE_S) * MINUTE_S - (Math.min(kept.raw_days, kept.cell_days) - 1) * DAY_S)
 
-const IN_RANGE = `t >= ${moment('since')} AND t < ${moment('to')}`
+const inRange = (column: string): string => `${column} >= ${moment('since')} AND ${column} < ${moment('to')}`
 
-const SETTLED = `SELECT tier, t, argMax(rows, settled_at) AS latest_rows, max(settled_at) AS latest
-    FROM settled_v1 WHERE ${IN_RANGE} GROUP BY tier, t`
-
-const CUT = `SELECT toUnixTimestamp(minOrNull(minute)) FROM (
-    SELECT toStartOfMinute(t) AS minute FROM settled GROUP BY minute
-    HAVING sumIf(latest_rows, tier = '10s') != sumIf(latest_rows, tier = 'minute')
+/** As (cut, settled_rows, newest buckets as (t, rows, settled at)): one reading for all three. */
+const SETTLED = `SELECT (
+    minOrNullIf(minute, fine_rows != coarse_rows),
+    sum(fine_rows),
+    arraySlice(arrayReverseSort(groupArrayArray(buckets)), 1, ${NEWEST_BUCKETS})
+  )
+  FROM (
+    SELECT toStartOfMinute(t) AS minute,
+      sumIf(latest_rows, tier = '10s') AS fine_rows,
+      sumIf(latest_rows, tier = 'minute') AS coarse_rows,
+      groupArrayIf((t, latest_rows, latest), tier = '10s') AS buckets
+    FROM (
+      SELECT tier, t, argMax(rows, settled_at) AS latest_rows, max(settled_at) AS latest
+      FROM settled_v1 WHERE ${inRange('t')} GROUP BY tier, t
+    )
+    GROUP BY minute
   )`
 
-const LAST = `SELECT max(t) FROM settled_v1 WHERE tier = '10s' AND ${IN_RANGE}`
-
-const BATCHES = `SELECT t10, ingested_at, count() AS batch_rows,
-      maxOrNullIf(appended_at, kind IN ${EVENT_KINDS}) AS appended
-    FROM events_v1 WHERE t10 > (${LAST}) - ${NEWEST_SPAN_S} AND t10 <= (${LAST}) GROUP BY t10, ingested_at`
-
-/** The newest event behind the cells, as (appended, ingested). */
-const NEWEST = `SELECT maxOrNull((assumeNotNull(appended), ingested_at)) FROM (
-    SELECT appended, ingested_at, latest, latest_rows, sum(batch_rows) OVER (PARTITION BY t10) AS bucket_rows
-    FROM (${BATCHES}) AS batch INNER JOIN (SELECT * FROM settled WHERE tier = '10s') AS settled ON settled.t = batch.t10
+/** The newest event behind the cells of the newest buckets, as (appended, ingested): batch by batch. */
+const NEWEST = `SELECT maxOrNull((assumeNotNull(appended), ingested_at))
+  FROM (
+    SELECT appended, ingested_at, arrayFirst(bucket -> bucket.1 = t10, settled.3) AS bucket,
+      sum(batch_rows) OVER (PARTITION BY t10) AS bucket_rows
+    FROM (
+      SELECT t10, ingested_at, count() AS batch_rows, maxOrNullIf(appended_at, kind IN ${EVENT_KINDS}) AS appended
+      FROM events_v1 WHERE t10 >= settled.3[-1].1 AND t10 <= settled.3[1].1 GROUP BY t10, ingested_at
+    )
   )
-  WHERE isNotNull(appended) AND (bucket_rows = latest_rows OR ingested_at < latest - INTERVAL ${INSERT_TAKES_S} SECOND)`
+  WHERE isNotNull(appended) AND (bucket_rows = bucket.2 OR ingested_at < bucket.3 - INTERVAL ${INSERT_TAKES_S} SECOND)`
 
-const SQL = `WITH settled AS (${SETTLED})
+const SQL = `WITH (${SETTLED}) AS settled, (${NEWEST}) AS newest
 SELECT
-  (${CUT}) AS cut,
-  (SELECT sumIf(latest_rows, tier = '10s') FROM settled) AS settled_rows,
-  (SELECT count() FROM events_v1 WHERE t10 >= ${moment('since')} AND t10 < ${moment('to')}) AS raw_rows,
-  (${NEWEST}) AS newest,
+  toUnixTimestamp(settled.1) AS cut,
+  settled.2 AS settled_rows,
+  (SELECT count() FROM events_v1 WHERE ${inRange('t10')}) AS raw_rows,
   toUnixTimestamp64Milli(newest.1) AS as_of_ms,
   dateDiff('millisecond', newest.1, newest.2) AS ingest_lag_ms`
 
 /** The same for cells computed from events on the fly: whatever is stored is behind the answer. */
-const LAST_RAW = `SELECT max(t10) FROM events_v1 WHERE t10 >= ${moment('since')} AND t10 < ${moment('to')}`
+const LAST_RAW = `SELECT max(t10) FROM events_v1 WHERE ${inRange('t10')}`
 const SQL_OF_EVENTS = `SELECT NULL AS cut, 0 AS settled_rows, 0 AS raw_rows,
   maxOrNull((appended_at, ingested_at)) AS newest,
   toUnixTimestamp64Milli(newest.1) AS as_of_ms,
