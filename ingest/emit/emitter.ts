@@ -8,7 +8,9 @@ import { checkParsed } from '../contract/check.ts'
 import { CONTRACT_VERSION, type Context, type QualityEvent } from '../contract/events.ts'
 import { MESSAGE_MAX_BYTES, type Refusal } from '../contract/refusal.ts'
 import { type Clock, systemClock } from './clock.ts'
-import { Outbox } from './outbox.ts'
+import { Outbox, type Send } from './outbox.ts'
+
+export type { Message } from './outbox.ts'
 
 export type Source = QualityEvent['source']
 type Stamped = 'v' | 'session_id' | 'source' | 'seq' | 'sent_at_ms' | 'context'
@@ -16,18 +18,11 @@ type Stamped = 'v' | 'session_id' | 'source' | 'seq' | 'sent_at_ms' | 'context'
 export type Draft<E extends QualityEvent> = E extends QualityEvent ? Omit<E, Stamped> : never
 export type EventDraft = Draft<QualityEvent>
 
-/** What goes to the topic: `key` keeps a session on one partition, in order. */
-export interface Message {
-  readonly key: string
-  readonly value: string
-}
-
 export interface EmitterOptions {
   readonly session_id: string
   readonly source: Source
   readonly context: Context
-  /** Resolves once the messages are kept (Kafka: acknowledged by all replicas). Rejects if they may not be. One call at a time. */
-  readonly send: (messages: readonly Message[]) => Promise<void>
+  readonly send: Send
   /** Events and bytes waiting or under way; beyond either the oldest waiting one is dropped. */
   readonly max_buffered_events?: number
   readonly max_buffered_bytes?: number

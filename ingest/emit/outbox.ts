@@ -3,12 +3,20 @@
  * A batch that failed goes back to the head of the queue: its events are then the oldest, and the first to be dropped.
  */
 import type { Clock } from './clock.ts'
-import type { EmitterOptions, Message } from './emitter.ts'
 import { Queue, sumBytes, type Waiting } from './queue.ts'
+
+/** What goes to the topic: `key` keeps a session on one partition, in order. */
+export interface Message {
+  readonly key: string
+  readonly value: string
+}
+
+/** Resolves once the messages are kept (Kafka: acknowledged by all replicas). Rejects if they may not be. One call at a time. */
+export type Send = (messages: readonly Message[]) => Promise<void>
 
 export interface OutboxOptions {
   readonly key: string
-  readonly send: EmitterOptions['send']
+  readonly send: Send
   readonly clock: Clock
   readonly random: () => number
   readonly max_events: number

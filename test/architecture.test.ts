@@ -1,0 +1,105 @@
+/**
+ * The tree is the data flow: imports point upstream, and what touches the outside is touched in one place.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const ROOT = join(import.meta.dirname, '..')
+const FOLDERS = ['ingest', 'query', 'dashboards', 'local', 'bench', 'test']
+
+const files = FOLDERS.flatMap(folder =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter(file => file.endsWith('.ts'))
+    .map(file => join(folder, file)),
+)
+const source = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
+const importsOf = (file: string): string[] =>
+  [...source(file).matchAll(/(?:from|import)\s*\(?'([^']+)'/g)].map(([, target = '']) =>
+    target.startsWith('.') ? normalize(join(dirname(file), target)) : target,
+  )
+
+/** Which rooms a room may look into, besides itself. The order of the list is the flow of the data. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  'ingest/contract': [],
+  'ingest/runtime': [],
+  'ingest/emit': ['ingest/contract'],
+  'ingest/store': ['ingest/contract', 'ingest/runtime'],
+  'ingest/load': ['ingest/contract', 'ingest/runtime', 'ingest/store', 'ingest/emit'],
+  'query/metrics': ['ingest/contract', 'ingest/runtime', 'ingest/store'],
+  'query/pipeline': ['ingest/contract', 'ingest/runtime', 'ingest/store', 'query/metrics'],
+  'query/sessions': ['ingest/contract', 'ingest/runtime', 'ingest/store', 'query/metrics'],
+  'query/http': [
+    'ingest/contract',
+    'ingest/runtime',
+    'ingest/store',
+    'query/metrics',
+    'query/sessions',
+    'query/pipeline',
+  ],
+}
+const room = (file: string): string => file.split('/').slice(0, 2).join('/')
+const isOurs = (target: string): boolean => FOLDERS.some(folder => target.startsWith(`${folder}/`))
+
+describe('imports point upstream', () => {
+  test.each(Object.entries(MAY_IMPORT))('%s', (from, allowed) => {
+    const stray = files
+      .filter(file => room(file) === from)
+      .flatMap(file =>
+        importsOf(file)
+          .filter(isOurs)
+          .map(target => ({ file, target })),
+      )
+      .filter(({ target }) => room(target) !== from && !allowed.includes(room(target)))
+    expect(stray).toEqual([])
+  })
+
+  test('every room of ingest and query is in the list', () => {
+    const rooms = new Set(files.filter(file => /^(ingest|query)\/[^/]+\//.test(file)).map(room))
+    expect([...rooms].sort()).toEqual(Object.keys(MAY_IMPORT).sort())
+  })
+
+  test('nothing of the product looks into local, bench or test', () => {
+    const stray = files
+      .filter(file => /^(ingest|query|dashboards)\//.test(file))
+      .filter(file => importsOf(file).some(target => /^(local|bench|test)\//.test(target)))
+    expect(stray).toEqual([])
+  })
+
+  test('no file is part of a circle', () => {
+    const graph = new Map(files.map(file => [file, importsOf(file).filter(isOurs)]))
+    const done = new Set<string>()
+    const walk = (file: string, path: string[]): void => {
+      if (path.includes(file)) throw new Error(`circle: ${[...path.slice(path.indexOf(file)), file].join(' → ')}`)
+      if (done.has(file)) return
+      for (const target of graph.get(file) ?? []) walk(target, [...path, file])
+      done.add(file)
+    }
+    for (const file of files) walk(file, [])
+  })
+})
+
+describe('the outside is touched in one place', () => {
+  const product = files.filter(file => /^(ingest|query|dashboards)\//.test(file))
+  const users = (among: readonly string[], name: string): string[] =>
+    among.filter(file => importsOf(file).some(target => target === name || target.startsWith(`${name}/`)))
+
+  test('Kafka: by the producer and by the consumer', () => {
+    expect(users(product, 'kafkajs')).toEqual(['ingest/emit/kafka.ts', 'ingest/load/kafka.ts'])
+  })
+
+  test('ClickHouse’s client: by the store', () => {
+    expect(users(product, '@clickhouse/client')).toEqual(['ingest/store/clickhouse.ts'])
+  })
+
+  test('the embedded engine: by one file of local', () => {
+    expect(users(files, 'chdb')).toEqual(['local/clickhouse/engine.ts'])
+  })
+
+  test('the environment: only where a process starts', () => {
+    const readers = files.filter(
+      file => !file.startsWith('test/') && !file.startsWith('bench/') && /[^`]process\.env\b/.test(source(file)),
+    )
+    expect(readers.filter(file => !/(main|demo|-command)\.ts$/.test(file))).toEqual([])
+  })
+})
