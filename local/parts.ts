@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import type { Config, Environment } from '../ingest/runtime/config.ts'
 import type { Command } from './child.ts'
+import { THREADS } from './clickhouse/engine-config.ts'
 import { portMustBeFree } from './ports.ts'
 import type { PartSpec } from './supervise.ts'
 
@@ -26,7 +27,7 @@ export function clickHousePart({ config, environment }: NodePartOptions): PartSp
     command: async () => {
       await portMustBeFree(port, 'CLICKHOUSE_PORT')
       // Without the size it would start itself again with it, and the pid we know would not be the engine's.
-      return node('local/clickhouse/main.ts', { UV_THREADPOOL_SIZE: '14', TZ: 'UTC', ...environment })
+      return node('local/clickhouse/main.ts', { UV_THREADPOOL_SIZE: String(THREADS), TZ: 'UTC', ...environment })
     },
     probe: httpProbe(`http://127.0.0.1:${port}/ping`),
     ready_within_ms: 60_000,

@@ -5,6 +5,11 @@
 const GIB = 2 ** 30
 const MIB = 2 ** 20
 
+/** Sessions for queries, more for KILL and the process list, and how many queries may wait for one. */
+export const LIMITS = { sessions: 8, urgent: 2, queue: 128 }
+/** Of libuv: each running query holds one; the rest are for files and compression. */
+export const THREADS = LIMITS.sessions + LIMITS.urgent + 4
+
 /** Said to every session before its first query, and again after a query that changed one of them. */
 export const BASELINE: Readonly<Record<string, string>> = {
   max_memory_usage: String(4 * GIB),

@@ -12,13 +12,11 @@ import { type Config, ConfigError, passwordFile, readConfig } from '../../ingest
 import { createLog } from '../../ingest/runtime/log.ts'
 import { onSignal, runShutdown } from '../../ingest/runtime/shutdown.ts'
 import { type Engine, EngineUnavailable, openEngine } from './engine.ts'
+import { LIMITS, THREADS } from './engine-config.ts'
 import { createExecutor } from './execute.ts'
 import { createFront } from './server.ts'
 import { openSpool } from './spool.ts'
 
-const LIMITS = { sessions: 8, urgent: 2, queue: 128 }
-/** Each running query holds a thread; the rest are for files and compression. */
-const THREADS = LIMITS.sessions + LIMITS.urgent + 4
 const FINISH_MS = 10_000
 const KILL_MS = 5_000
 
