@@ -9,7 +9,7 @@ import { REASONS, REFUSED_BYTES_KEPT, type Reason } from '../ingest/contract/ref
 import type { RawMessage } from '../ingest/emit/kafka.ts'
 import { auditPartitions } from '../ingest/store/audit.ts'
 import { sessionId } from './support/events.ts'
-import { DEADLINE_MS, Pipeline, type Place, placeOf } from './support/pipeline.ts'
+import { DEADLINE_MS, Pipeline, type Place } from './support/pipeline.ts'
 import { stopServices } from './support/services.ts'
 import { until } from './support/verify.ts'
 
@@ -54,7 +54,10 @@ const POISON: Readonly<Record<string, readonly [Reason, Buffer | null]>> = {
   'NUL bytes alone': ['not_json', Buffer.alloc(64)],
   'a NUL byte inside': ['not_json', changed('poison', 'poi\0son')],
   'a NUL byte, escaped': ['bad_shape', changed('poison', 'poi\\u0000son')],
-  'bytes of any kind, more than are kept': ['not_json', Buffer.from({ length: 200_000 }, (_, i) => (i * 7_919) >> 3)],
+  'bytes of any kind, more than are kept': [
+    'not_json',
+    Buffer.from(Array.from({ length: 200_000 }, (_, i) => (i * 7_919) >> 3)),
+  ],
   'just over the limit': ['too_large', Buffer.alloc(256 * 1024 + 1, '{')],
   '16 MiB': ['too_large', Buffer.alloc(SIXTEEN_MB, JSON.stringify(frameTimes(1, 0)))],
   'deep nesting': ['not_an_object', bytes(nested(120_000))],

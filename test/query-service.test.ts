@@ -173,8 +173,7 @@ describe('a store that', () => {
   test('finds a question too expensive says what to do about it', async () => {
     const strict: Store = {
       ...store,
-      query: (sql, params, settings) =>
-        store.query(sql, params, { ...settings, max_rows_to_read: 1, max_bytes: 1, max_memory_usage: 1 }),
+      query: (sql, params, settings) => store.query(sql, params, { ...settings, max_memory_usage: 1 }),
     }
     const { status, body, text } = await ask(appOver(strict), '/v1/metrics/fps_avg')
     expect({ status, code: body.code }).toEqual({ status: 422, code: 'too_expensive' })
@@ -257,6 +256,7 @@ describe('the process', () => {
     chmodSync(join(DATA_DIR, 'clickhouse-password'), 0o600)
     await until(async () => (await status('/readyz')) === 200)
     expect(await status('/v1/metrics/fps_avg')).toBe(200)
+    await until(async () => run.err.includes('store_ready'))
     run.child.kill('SIGTERM')
     expect(await ended).toBe(0)
     expect(

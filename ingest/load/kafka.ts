@@ -75,7 +75,6 @@ export class KafkaSource {
       groupId: options.group_id,
       sessionTimeout: options.session_timeout_ms,
       heartbeatInterval: Math.min(3_000, options.session_timeout_ms / 3),
-      rebalanceTimeout: options.session_timeout_ms * 2,
       metadataMaxAge: METADATA_MAX_AGE_MS,
       maxBytesPerPartition: FETCH_MAX_BYTES_PER_PARTITION,
       minBytes: FETCH_MIN_BYTES,

@@ -31,12 +31,16 @@ interface Lane {
   readonly spec: PartSpec
   readonly vitals_port: number
   part: Part
+  /** Being started beside what else happens. */
+  starting: Promise<void> | undefined
 }
 
 const TOPIC = 'chaos.events'
 const PARTITIONS = 4
 const SESSIONS = 40
-const SESSION_TIMEOUT_MS = 2_000
+const SESSION_TIMEOUT_MS = 3_000
+/** An ingester told to stop while ClickHouse is dead. */
+const STOP_WITHIN_MS = 5_000
 /** How long a window may take to open, and everything to work again after a kill. */
 const OPEN_WITHIN_MS = 30_000
 const RECOVER_WITHIN_MS = 60_000
@@ -113,7 +117,7 @@ export class Field {
         INGEST_VITALS_PORT: String(vitals_port),
       })
       const spec = { ...ingesterPart({ config: readConfig(own), environment: own }), name: `ingester-${lane}` }
-      this.#lanes.push({ proxy, spec, vitals_port, part: await this.#startPart(spec) })
+      this.#lanes.push({ proxy, spec, vitals_port, part: await this.#startPart(spec), starting: undefined })
     }
     this.#store = openStore(clickhouse)
     this.#sender = createKafkaSender({ brokers: [this.#brokers], topic: TOPIC })
@@ -169,7 +173,7 @@ export class Field {
           return hit.done
         },
       })
-      if (window === 'during_take') await this.#provokeTake(lane)
+      if (window === 'during_take') this.#provokeTake(lane)
       const timer = new AbortController()
       await Promise.race([opened, sleep(OPEN_WITHIN_MS, undefined, { signal: timer.signal }).catch(() => {})])
       timer.abort()
@@ -202,12 +206,17 @@ export class Field {
     }
   }
 
-  /** The other ingester leaves and comes back: whoever stays must take again. */
-  async #provokeTake(lane: Lane): Promise<void> {
+  /** The other ingester leaves and comes back: whoever stays must take again. It need not be back yet: what it needs may die. */
+  #provokeTake(lane: Lane): void {
     const other = this.#lanes.find(each => each !== lane)
     if (!other) return
-    await other.part.stop()
-    other.part = await this.#startPart(other.spec).catch(() => other.part)
+    other.starting = other.part
+      .stop(STOP_WITHIN_MS)
+      .then(() => this.#startPart(other.spec))
+      .then(part => {
+        other.part = part
+      })
+    other.starting.catch(() => {})
   }
 
   /** Starts what is dead and waits until new rows arrive. */
@@ -215,7 +224,11 @@ export class Field {
     if (this.#clickhouse?.pid === undefined && this.#clickhouseSpec)
       this.#clickhouse = await this.#startPart(this.#clickhouseSpec)
     if (this.#broker?.pid === undefined && this.#brokerSpec) this.#broker = await this.#startPart(this.#brokerSpec)
-    for (const lane of this.#lanes) if (lane.part.pid === undefined) lane.part = await this.#startPart(lane.spec)
+    for (const lane of this.#lanes) {
+      await lane.starting?.catch(() => {})
+      lane.starting = undefined
+      if (lane.part.pid === undefined) lane.part = await this.#startPart(lane.spec)
+    }
     const before = await this.#rows()
     await until('rows arrive again', RECOVER_WITHIN_MS, async () => (await this.#rows()) > before)
   }
