@@ -11,7 +11,13 @@ import { migrate } from '../ingest/store/migrate.ts'
 import { createApp } from '../query/http/app.ts'
 import { keysOf } from '../query/http/keys.ts'
 import { createQueryVitals } from '../query/http/vitals.ts'
-import { ANSWER_TIERS, METRIC_IDS, METRICS, type MetricId } from '../query/metrics/catalogue.ts'
+import { cutOf, freshnessOf } from '../query/metrics/answer.ts'
+import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../query/metrics/catalogue.ts'
+import { conditionOf, type Dimension, parseFilter } from '../query/metrics/filter.ts'
+import { createAsk } from '../query/metrics/question.ts'
+import { everyMetricSql, paramsOf } from '../query/metrics/questions.ts'
+import { chooseWindow } from '../query/metrics/range.ts'
+import { groupedSql } from '../query/metrics/sql.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { keyFor, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
@@ -144,38 +150,79 @@ const oddities: QualityEvent[] = [
 ]
 const everything = [...fleet, ...oddities]
 
+type Range = { readonly from: number; readonly to: number }
+type Scores = Record<MetricId, number | null>
+
+/** Every metric at once, by the API's own question; per group, if there are any, under the JSON of its dimensions. */
+async function scores(tier: AnswerTier, range: Range, filters: readonly string[] = [], by: readonly Dimension[] = []) {
+  const asked = { from: { at_ms: range.from }, to: { at_ms: range.to }, tier }
+  const window = chooseWindow(asked, NOW, RETENTION)
+  const condition = conditionOf(filters.map(parseFilter))
+  const desk = { ask: createAsk(store, () => {}), retention: RETENTION, now: () => NOW }
+  const cut = cutOf(window, await freshnessOf(desk, window))
+  const keys = Object.fromEntries(by.map(name => [name, name]))
+  const sql = groupedSql({ tier, where: condition, keys, values: { metrics: everyMetricSql(false) } })
+  const rows = await store.query<Record<string, string> & { metrics: (number | null)[] }>(
+    sql,
+    paramsOf({ window, cut, condition }),
+  )
+  return new Map(
+    rows.map(({ metrics, ...row }) => [
+      JSON.stringify(by.map(name => row[name])),
+      Object.fromEntries(METRIC_IDS.map((id, i) => [id, metrics[i] ?? null])) as Scores,
+    ]),
+  )
+}
+
 describe('a metric', () => {
   const wanted = recomputed(everything)
+  const found = new Map<AnswerTier, Scores | undefined>()
+  beforeAll(async () => {
+    for (const tier of ANSWER_TIERS) found.set(tier, (await scores(tier, RANGE)).get('[]'))
+  })
 
-  test.each(METRIC_IDS)('%s is what the events themselves give, from every tier', async id => {
+  test.each(METRIC_IDS)('%s is what the events themselves give, the same from every tier', id => {
     for (const tier of ANSWER_TIERS) {
-      const { data, meta } = await get(`/v1/metrics/${id}`, { ...RANGE, tier })
-      expect(meta.tier).toBe(tier)
-      expect(data).toHaveLength(1)
-      expectMetric(id, data[0]?.value, wanted[id])
+      expectMetric(id, found.get(tier)?.[id], wanted[id])
+      expect(found.get(tier)?.[id]).toBe(found.get('events')?.[id])
     }
   })
 
-  test.each(METRIC_IDS)('%s is the same number from every tier, over any whole minutes and for anybody', async id => {
-    for (const [first, length, filter] of [
+  test.each(METRIC_IDS)('%s is that number over HTTP', async id => {
+    const { data, meta } = await get(`/v1/metrics/${id}`, RANGE)
+    expect(data).toEqual([{ value: found.get('10s')?.[id], n: expect.any(Number) }])
+    const { unit, definition_version } = METRICS[id]
+    const frames = framesOf(everything).length
+    expect(meta).toMatchObject({ metric: id, unit, definition_version, tier: '10s', sessions: 11, frames })
+    expect(meta.completeness_pct).toBe(found.get('10s')?.completeness_pct)
+  })
+
+  test('is the same number from every tier, over any whole minutes and for anybody', async () => {
+    for (const [first, length, filters] of [
       [1, 3, ['region:eu-west']],
       [0, 2, ['!access:wifi', 'isp:isp-1', 'isp:isp-2']],
+      [2, 4, ['!codec:av1']],
     ] as const) {
-      const range = { from: START + first * MINUTE_MS, to: START + (first + length) * MINUTE_MS, filter }
-      const answers = await Promise.all(ANSWER_TIERS.map(tier => get(`/v1/metrics/${id}`, { ...range, tier })))
-      for (const { data } of answers) expect(data).toEqual(answers[0]?.data)
+      const range = { from: START + first * MINUTE_MS, to: START + (first + length) * MINUTE_MS }
+      const [events, fine, minute] = await Promise.all(ANSWER_TIERS.map(tier => scores(tier, range, filters)))
+      expect(events?.size).toBe(1)
+      expect(fine).toEqual(events)
+      expect(minute).toEqual(events)
     }
   })
 
-  test.each(METRIC_IDS)('%s of each group is what that group’s events give', async id => {
-    const { data } = await get(`/v1/metrics/${id}/breakdown`, { ...RANGE, by: 'region,game', tier: 'minute' })
-    const groups = grouped(everything, ({ context }) => JSON.stringify([context.region ?? null, context.game ?? null]))
-    // Session 22 says its codec only in one event: in that minute it is known.
-    expect(new Set(data.map(row => JSON.stringify([row.region, row.game])))).toEqual(new Set(groups.keys()))
-    for (const row of data) {
-      const events = groups.get(JSON.stringify([row.region, row.game])) ?? []
-      expectMetric(id, row.value, recomputed(events)[id])
+  test('of each group is what that group’s events give', async () => {
+    const keyOf = ({ context }: QualityEvent) => JSON.stringify([context.region ?? '', context.game ?? ''])
+    const groups = grouped(everything, keyOf)
+    const answer = await scores('minute', RANGE, [], ['region', 'game'])
+    expect(new Set(answer.keys())).toEqual(new Set(groups.keys()))
+    for (const [group, events] of groups) {
+      const wanted = recomputed(events)
+      for (const id of METRIC_IDS) expectMetric(id, answer.get(group)?.[id], wanted[id])
     }
+    const { data } = await get('/v1/metrics/fps_avg/breakdown', { ...RANGE, by: 'region,game' })
+    for (const row of data)
+      expect(row.value).toBe(answer.get(JSON.stringify([row.region ?? '', row.game ?? '']))?.fps_avg)
   })
 
   test('over time is, step by step, what it is over that step', async () => {
@@ -329,23 +376,16 @@ describe('the minute tier', () => {
   const at = START - 10 * MINUTE_MS
   const events = [40, 41].flatMap(n => Array.from({ length: 360 }, (_, seq) => eventOf(n, seq, at)))
   const range = { from: at, to: at + 4 * MINUTE_MS }
-  const few = ['frame_time_max_us', 'frame_time_p99_us', 'stutters_per_minute', 'sessions'] as const
-
-  const expectSame = async (ids: readonly MetricId[]): Promise<void> => {
-    for (const id of ids) {
-      const [fine, minute] = await Promise.all([
-        get(`/v1/metrics/${id}`, { ...range, tier: '10s' }),
-        get(`/v1/metrics/${id}`, { ...range, tier: 'minute' }),
-      ])
-      expect(minute.data).toEqual(fine.data)
-      expect(minute.meta.frames).toEqual(fine.meta.frames)
-    }
+  const expectSame = async (): Promise<void> => {
+    const [fine, minute] = await Promise.all([scores('10s', range), scores('minute', range)])
+    expect(fine.size).toBe(1)
+    expect(minute).toEqual(fine)
   }
 
   test('has its tail: minutes that are not settled yet are answered from ten-second cells', async () => {
     await seed.insert(events)
     await settleAll(store, at / 1_000, at / 1_000 + 120)
-    await expectSame(METRIC_IDS)
+    await expectSame()
     const { data } = await get('/v1/metrics/sessions/timeseries', { ...range, tier: 'minute', step: '1m' })
     expect(data.map(point => point.value)).toEqual([2, 2, 2, null])
   })
@@ -353,9 +393,9 @@ describe('the minute tier', () => {
   test('knows late events of a minute that was settled before they came', async () => {
     await seed.insert([framesAt(42, 0, at + 5_000, { frame_time_us: [70_000, 80_000] })])
     await settleAll(store, at / 1_000, at / 1_000)
-    await expectSame(few)
+    await expectSame()
     await settleAll(store, at / 1_000)
-    await expectSame(few)
+    await expectSame()
   })
 })
 

@@ -3,7 +3,7 @@
  */
 import { z } from 'zod'
 import { TIERS } from '../../ingest/store/settle.ts'
-import type { Metric } from './catalogue.ts'
+import { METRIC_IDS, METRICS, type Metric } from './catalogue.ts'
 import { type Condition, DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
 import type { Window } from './range.ts'
@@ -46,6 +46,10 @@ const valueAndCount = (metric: Metric, { condition }: Subject) => ({
   value: valueSql(metric, condition.one_session),
   n: metric.count,
 })
+
+/** Every metric of the catalogue at once, in its order, as an array. */
+export const everyMetricSql = (one_session: boolean): string =>
+  `[${METRIC_IDS.map(id => `toFloat64(${valueSql(METRICS[id], one_session)})`).join(', ')}]`
 
 const behindRow = z.object(behind)
 export type BehindRow = z.infer<typeof behindRow>

@@ -7,11 +7,11 @@ import { END_REASONS, SESSION_STATES } from '../../ingest/contract/events.ts'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import { type Answer, cutOf, type Desk, freshnessOf, metaOf } from '../metrics/answer.ts'
-import { type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../metrics/catalogue.ts'
+import { type AnswerTier, METRIC_IDS, type MetricId } from '../metrics/catalogue.ts'
 import { conditionOf, DIMENSIONS, type Dimension } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
-import { BEHIND_SQL, behind, paramsOf, type Subject, valueSql } from '../metrics/questions.ts'
+import { BEHIND_SQL, behind, everyMetricSql, paramsOf, type Subject } from '../metrics/questions.ts'
 import { bucketSeconds, iso, type Window } from '../metrics/range.ts'
 import { groupedSql, moment } from '../metrics/sql.ts'
 
@@ -85,7 +85,7 @@ const qualityQuestion = (subject: Subject): Question<z.infer<typeof qualityRow>>
       context: `[${DIMENSIONS.map(name => `toString(${name})`).join(', ')}]`,
       known_startup_ms: 'startup_ms',
       known_end_reason: 'toString(end_reason)',
-      metrics: `[${METRIC_IDS.map(id => `toFloat64(${valueSql(METRICS[id], true)})`).join(', ')}]`,
+      metrics: everyMetricSql(true),
     },
   }),
   params: paramsOf(subject),

@@ -1,0 +1,81 @@
+/**
+ * What the README says is what happens: each curl call answers, each command explains itself and refuses what it does not know.
+ */
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createKafkaSender } from '../ingest/emit/kafka.ts'
+import { openStore } from '../ingest/store/clickhouse.ts'
+import { eventOf } from './support/events.ts'
+import { sharedServices, startApi, startIngester, stopServices, unique } from './support/services.ts'
+import { untilSettled, untilStored } from './support/verify.ts'
+
+const ROOT = join(import.meta.dirname, '..')
+const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const run = promisify(execFile)
+
+const calls = [...README.matchAll(/```sh\n(curl [\s\S]*?)```/g)].map(([, call = '']) => call.trim())
+const scripts: Record<string, string> = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).scripts
+
+afterAll(stopServices)
+
+describe('each curl call of the README', () => {
+  let url = ''
+  let data_dir = ''
+
+  beforeAll(async () => {
+    const { brokers, clickhouse } = sharedServices()
+    const pipeline = { brokers, clickhouse, database: unique('readme'), topic: unique('readme') }
+    await startIngester({ ...pipeline, environment: { INGEST_FLUSH_MS: '100', SETTLE_EVERY_MS: '200' } })
+    const sender = createKafkaSender({ brokers: [brokers], topic: pipeline.topic })
+    await sender.connect()
+    const start_ms = Date.now() - 180_000
+    const messages = Array.from({ length: 20 * 240 }, (_, i) => {
+      const event = eventOf(i % 20, Math.floor(i / 20), start_ms)
+      return { key: event.session_id, value: JSON.stringify(event) }
+    })
+    await sender.sendRaw([...messages, { key: 'poison', value: '{"v":1' }])
+    await sender.disconnect()
+    const store = openStore({ ...clickhouse, database: pipeline.database })
+    await untilStored(store, [brokers], pipeline.topic, 60_000)
+    await untilSettled(store, 60_000)
+    await store.close()
+    const api = await startApi(pipeline)
+    url = api.url
+    data_dir = api.data_dir
+  }, 240_000)
+
+  test.each(calls)('%s', async call => {
+    const here = call.replaceAll('.data/dev-key', join(data_dir, 'dev-key')).replaceAll('http://127.0.0.1:18080', url)
+    const { stdout } = await run('bash', ['-c', here])
+    const answer = JSON.parse(stdout)
+    expect(answer).toMatchObject({ data: expect.any(Array), meta: expect.any(Object) })
+    expect(answer.data.length).toBeGreaterThan(0)
+  })
+
+  test('there are some', () => {
+    expect(calls.length).toBeGreaterThanOrEqual(4)
+  })
+})
+
+describe('each command', () => {
+  const commands = Object.entries(scripts).filter(([, script]) => script.startsWith('tsx '))
+  const call = (script: string, flag: string) =>
+    run(process.execPath, ['--import', 'tsx', ...script.split(' ').slice(1), flag], { cwd: ROOT })
+
+  test.each(commands)('npm run %s explains itself, and refuses a flag it does not know', async (_, script) => {
+    const { stdout } = await call(script, '--help')
+    expect(stdout).toMatch(/^Usage: /)
+    const refused = await call(script, '--no-such-flag').catch((error: { code: number; stderr: string }) => error)
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('--no-such-flag') })
+  })
+
+  test.each([...new Set([...README.matchAll(/npm run ([a-z:]+)/g)].map(([, name = '']) => name))])(
+    'npm run %s, which the README names, exists',
+    name => {
+      expect(Object.keys(scripts)).toContain(name)
+    },
+  )
+})
