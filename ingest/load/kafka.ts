@@ -22,6 +22,8 @@ export interface Listener {
   /** The group confirmed the membership. */
   onHeartbeat(): void
   onBatch(batch: FetchedBatch): Promise<void>
+  /** Offsets [first, last] hold nothing but Kafka's own records or aborted ones. */
+  onUndelivered(partition: number, first: number, last: number): void
   /** The consumer failed; `restarts`: it tries again by itself. */
   onCrash(error: Error, restarts: boolean): void
 }
@@ -140,10 +142,14 @@ export class KafkaSource {
   async start(listener: Listener): Promise<void> {
     const { topic } = this.#options
     const consumer = this.#consumer
-    const { GROUP_JOIN, HEARTBEAT, CRASH } = consumer.events
+    const { GROUP_JOIN, HEARTBEAT, CRASH, START_BATCH_PROCESS } = consumer.events
     consumer.on(GROUP_JOIN, ({ payload }) => listener.onAssigned(payload.memberAssignment[topic] ?? []))
     consumer.on(HEARTBEAT, () => listener.onHeartbeat())
     consumer.on(CRASH, ({ payload }) => listener.onCrash(payload.error, payload.restart))
+    // kafkajs does not hand over a fetch of nothing but control records; it only says that it went by.
+    consumer.on(START_BATCH_PROCESS, ({ payload: { partition, batchSize, firstOffset, lastOffset } }) => {
+      if (batchSize === 0) listener.onUndelivered(partition, Number(firstOffset), Number(lastOffset))
+    })
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })
     await consumer.run({

@@ -180,6 +180,14 @@ export class Loader implements Listener {
     this.#reportLag()
   }
 
+  onUndelivered(partition: number, first: number, last: number): void {
+    const gate = this.#gates.get(partition)
+    // Anywhere but where we stand: what follows will come from ahead, and be sent back.
+    if (!gate || first !== gate.next || gate.verify_appended_at_ms !== undefined) return
+    const offsets = last + 1 - first
+    this.#append(gate, offsets, Date.now(), { gap: 'control', offsets }, 0)
+  }
+
   /** Records that Kafka has and the table has not. Known once a partition was fetched in this term. */
   #reportLag(): void {
     const { vitals } = this.#options
