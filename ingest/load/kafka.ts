@@ -148,7 +148,7 @@ export class KafkaSource {
     consumer.on(CRASH, ({ payload }) => listener.onCrash(payload.error, payload.restart))
     // kafkajs does not hand over a fetch of nothing but control records; it only says that it went by.
     consumer.on(START_BATCH_PROCESS, ({ payload: { partition, batchSize, firstOffset, lastOffset } }) => {
-      if (batchSize === 0) listener.onUndelivered(partition, Number(firstOffset), Number(lastOffset))
+      if (batchSize === 0 && firstOffset) listener.onUndelivered(partition, Number(firstOffset), Number(lastOffset))
     })
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })
