@@ -316,12 +316,11 @@ describe('what Kafka leaves out', () => {
       .map(([at]) => at.split('/').map(Number))
     const [partition = 0, first = 0] = place ?? []
     const LOST = 7
-    await pipeline.admin(admin =>
-      admin.deleteTopicRecords({
-        topic: pipeline.topic,
-        partitions: [{ partition, offset: String(first + LOST) }],
-      }),
-    )
+    const upToThere = { topic: pipeline.topic, partitions: [{ partition, offset: String(first + LOST) }] }
+    await pipeline.admin(async admin => {
+      await admin.fetchTopicMetadata({ topics: [pipeline.topic] })
+      await admin.deleteTopicRecords(upToThere)
+    })
     await pipeline.startIngester()
     await pipeline.stored()
     expect(await gaps('expired')).toEqual([{ reason: 'expired', kafka_offset: first, offsets: LOST }])

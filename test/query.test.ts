@@ -513,6 +513,19 @@ describe('a session', () => {
     for (const id of METRIC_IDS) expectMetric(id, metrics[id], expected[id])
   })
 
+  test('of an hour is answered from minutes, and from ten-second cells where those are behind', async () => {
+    const at = START - 150 * MINUTE_MS
+    const events = Array.from({ length: 61 }, (_, i) =>
+      framesAt(80, i, at + i * MINUTE_MS, { frame_time_us: Array(30).fill(16_000 + i) }),
+    )
+    await seed.insert(events)
+    await settleAll(store, at / 1_000, at / 1_000 + 50 * 60)
+    const { data, meta } = await get(`/v1/sessions/${sessionId(80)}`)
+    expect(meta).toMatchObject({ tier: 'minute', frames: 61 * 30, from: new Date(at).toISOString() })
+    const metrics = (data[0]?.metrics ?? {}) as Record<string, unknown>
+    for (const id of METRIC_IDS) expectMetric(id, metrics[id], recomputed(events, true)[id])
+  })
+
   test('that fell silent and lost events says so', async () => {
     const { data } = await get(`/v1/sessions/${sessionId(20)}`)
     expect(data[0]).toMatchObject({ state: null, flags: ['no_bitrate', 'incomplete', 'silent'] })

@@ -65,7 +65,7 @@ export class Loader implements Listener {
     return this.#lease ? undefined : 'waiting for partitions to be assigned and taken'
   }
 
-  /** Start of the oldest event since this was last asked: how far back cells may have changed. */
+  /** Start of the oldest event stored since this was last asked: how far back cells may have changed. */
   takeOldestAt(): number {
     const oldest = this.#oldestAt_ms
     this.#oldestAt_ms = Number.POSITIVE_INFINITY
@@ -263,7 +263,6 @@ export class Loader implements Listener {
     if ('refusal' in content) vitals.rejects.inc({ reason: content.refusal.reason })
     else if ('event' in content) {
       if (content.extensions > 0) vitals.extensions.inc(content.extensions)
-      if (content.at_ms < this.#oldestAt_ms) this.#oldestAt_ms = content.at_ms
     }
     this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), this.#flushAge_ms())
   }

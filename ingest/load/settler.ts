@@ -92,6 +92,8 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
   const { store, vitals, log } = options
   const watched = new Map<number, Watch>()
   let early_at_ms = 0
+  /** Start of the oldest bucket that was due and not settled yet: to be looked at again, however old. */
+  let oldestLeft_ms = Number.POSITIVE_INFINITY
   let lastFull_ms = Number.NEGATIVE_INFINITY
   let lastAudit_ms = Number.NEGATIVE_INFINITY
   let failures = 0
@@ -113,7 +115,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
 
   const pass = async (): Promise<void> => {
     const now = Date.now()
-    const oldest = options.oldestChange_ms()
+    const oldest = Math.min(options.oldestChange_ms(), oldestLeft_ms)
     const full = now - lastFull_ms >= FULL_PASS_EVERY_MS
     const since_ms = full
       ? now - options.horizon_ms
@@ -133,6 +135,8 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     const chosenMinutes = chooseMinutes(minutes, unsettled, Date.now())
     vitals.settleDue.set({ tier: 'minute' }, minutes.length - chosenMinutes.length)
     await settleAll('minute', chosenMinutes)
+    const left = [...(early ? [] : unquiet), ...minutes.filter(bucket => !chosenMinutes.includes(bucket))]
+    oldestLeft_ms = Math.min(...left.map(bucket => bucket.t * 1_000))
     if (full) lastFull_ms = now
     if (now - lastAudit_ms >= AUDIT_EVERY_MS) {
       const off = await auditRecent(store, now - AUDIT_WINDOW_MS)

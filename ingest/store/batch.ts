@@ -24,6 +24,8 @@ export class Batch {
   begun_at_ms: number | undefined
   /** The earliest append time among its records, or undefined. */
   oldest_appended_at_ms: number | undefined
+  /** The earliest start among its events: how far back cells change once it is stored. */
+  oldest_at_ms = Number.POSITIVE_INFINITY
   /** Identifies the insert in the table; taken once, kept over retries. */
   ingested_at_ms: number | undefined
 
@@ -57,6 +59,7 @@ export class Batch {
     ) {
       this.oldest_appended_at_ms = last_appended_at_ms
     }
+    if ('event' in content && content.at_ms < this.oldest_at_ms) this.oldest_at_ms = content.at_ms
     this.#rows.append(position, content)
     this.bytes += bytes
   }
@@ -72,6 +75,7 @@ export class Batch {
     this.bytes = 0
     this.begun_at_ms = undefined
     this.oldest_appended_at_ms = undefined
+    this.oldest_at_ms = Number.POSITIVE_INFINITY
     this.ingested_at_ms = undefined
   }
 

@@ -127,16 +127,17 @@ const KEY = 't, session_id'
 /** The kinds of rows that are events; the others are Kafka's offsets accounted for. */
 export const EVENT_KINDS = "('frame_times', 'bitrate', 'session')"
 
-/** Positions of resends within `where`: all but the first that Kafka appended of each (session_id, source, seq). */
+/** Positions of resends within `where`: all but the first that Kafka appended of each (session_id, source, seq)
+ * in a bucket. By bucket, so that a cell does not depend on which others are settled with it. */
 const resends = (where: string) => `
       SELECT arrayJoin(arraySlice(arraySort(groupArray((kafka_partition, kafka_offset))), 2))
       FROM events_v1
-      WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (session_id, source, seq) IN (
-        SELECT session_id, source, seq FROM events_v1
+      WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (t10, session_id, source, seq) IN (
+        SELECT t10, session_id, source, seq FROM events_v1
         WHERE kind IN ${EVENT_KINDS} AND (${where})
-        GROUP BY session_id, source, seq HAVING count() > 1
+        GROUP BY t10, session_id, source, seq HAVING count() > 1
       )
-      GROUP BY session_id, source, seq`
+      GROUP BY t10, session_id, source, seq`
 
 /**
  * Cells of raw events, as a SELECT: t, session_id, then every cell column. `where` chooses whole buckets of `t10`.

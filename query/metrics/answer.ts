@@ -2,6 +2,7 @@
  * From a question of a caller to the answer: asks the store, fills what it left out, and says what is behind the numbers.
  * Every answer is `{ data, meta }`. An empty range is an empty list, an empty step a null: never a zero.
  */
+import type { Retention } from '../../ingest/store/migrate.ts'
 import { METRICS, type MetricId } from './catalogue.ts'
 import { type Condition, conditionOf, type Dimension, type Filter } from './filter.ts'
 import { type FreshnessRow, freshnessQuestion, isComplete } from './freshness.ts'
@@ -18,7 +19,7 @@ import {
   type Subject,
   timeseriesQuestion,
 } from './questions.ts'
-import { type Asked, bucketStarts, chooseWindow, iso, type Retention, type Window } from './range.ts'
+import { type Asked, bucketStarts, chooseWindow, iso, type Window } from './range.ts'
 
 export interface Meta {
   readonly metric: MetricId | null

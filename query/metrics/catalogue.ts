@@ -247,4 +247,3 @@ export const METRICS = {
 
 export type MetricId = keyof typeof METRICS
 export const METRIC_IDS = Object.keys(METRICS) as MetricId[]
-export const isMetricId = (id: string): id is MetricId => Object.hasOwn(METRICS, id)

@@ -8,8 +8,9 @@
  */
 import { z } from 'zod'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
+import type { Retention } from '../../ingest/store/migrate.ts'
 import type { Question } from './question.ts'
-import type { Retention, Window } from './range.ts'
+import type { Window } from './range.ts'
 import { moment } from './sql.ts'
 
 const row = z.object({

@@ -2,6 +2,7 @@
  * Which time is asked for, and which tier answers it. Pure: `now` and the retention are given.
  * A range is [from, to), snapped outward to whole buckets of its tier; the answer says to what.
  */
+import type { Retention } from '../../ingest/store/migrate.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import type { AnswerTier } from './catalogue.ts'
 import { Mistake } from './mistake.ts'
@@ -36,12 +37,6 @@ export function parseStep(text: string): number | 'auto' | undefined {
   if (text === 'auto') return 'auto'
   const step_s = (lengthMs(text) ?? 0) / 1_000
   return step_s > 0 && step_s % TIERS['10s'].seconds === 0 ? step_s : undefined
-}
-
-export interface Retention {
-  readonly raw_days: number
-  readonly cell_days: number
-  readonly minute_days: number
 }
 
 export interface Asked {

@@ -38,6 +38,7 @@ export interface Summary {
 
 /** A session this young may have no cell yet. */
 const UNSETTLED_S = 120
+const FINE_SPAN_MAX_S = 20 * 60
 /** No word for this long, and no `ended`. */
 const SILENT_MS = 60_000
 const COMPLETE_ENOUGH_PCT = 99
@@ -149,16 +150,22 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
 
 const flagsOf = (raised: Record<Flag, boolean>): Flag[] => FLAGS.filter(flag => raised[flag])
 
-/** Ten-second cells, unless their beginning has gone by retention; events only while there is no cell. */
+/**
+ * Ten-second cells of a short session; minutes of a long one, which are a sixth of the reading and the same numbers, and of one whose
+ * ten-second cells have begun to go by retention; events only while there is no cell.
+ */
 function windowOf(spans: readonly z.infer<typeof spanRow>[], now_ms: number): Window | undefined {
   const [fine, minute, events] = (['10s', 'minute', 'events'] as const).map(t => spans.find(({ tier }) => tier === t))
-  const span = minute && !(fine && fine.first < minute.first + bucketSeconds('minute')) ? minute : (fine ?? events)
+  const minute_s = bucketSeconds('minute')
+  const short = fine && fine.last - fine.first <= FINE_SPAN_MAX_S && !(minute && minute.first + minute_s <= fine.first)
+  const span = (short ? fine : minute) ?? fine ?? events
   if (!span) return undefined
-  const last = Math.max(span.last, fine?.last ?? 0)
   const bucket_s = bucketSeconds(span.tier)
+  const snap = (t: number): number => Math.floor(t / bucket_s) * bucket_s
   return {
-    from: span.first,
-    to: Math.floor(last / bucket_s) * bucket_s + bucket_s,
+    // The minute tier may be behind at either end.
+    from: snap(Math.min(span.first, fine?.first ?? span.first)),
+    to: snap(Math.max(span.last, fine?.last ?? span.last)) + bucket_s,
     tier: span.tier,
     step_s: undefined,
     now_ms,

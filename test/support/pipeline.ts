@@ -100,11 +100,14 @@ export async function readTopic(kafka: Kafka, topic: string): Promise<Map<Place,
   try {
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })
+    // Also of a fetch of which no message is delivered.
+    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
+      if (Number(lastOffset) + 1 >= (left.get(partition) ?? 0)) left.delete(partition)
+    })
     await consumer.run({
       autoCommit: false,
       eachBatch: async ({ batch }) => {
         for (const message of batch.messages) messages.set(placeOf(batch.partition, Number(message.offset)), message)
-        if (Number(batch.lastOffset()) + 1 >= (left.get(batch.partition) ?? 0)) left.delete(batch.partition)
       },
     })
     await until(`${topic} read to its end`, DEADLINE_MS, () => left.size === 0)
