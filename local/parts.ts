@@ -42,7 +42,7 @@ export function ingesterPart({ config, environment, flags = [] }: NodePartOption
     name: 'ingester',
     command: async () => {
       await portMustBeFree(port, 'INGEST_VITALS_PORT')
-      return node('ingest/main.ts', environment, flags)
+      return node('ingest/main.ts', environment, flags, ['--max-semi-space-size=64'])
     },
     probe: httpProbe(`http://127.0.0.1:${port}/readyz`),
     ready_within_ms: 120_000,
@@ -67,8 +67,13 @@ export function apiUrl(config: Config): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${config.HTTP_PORT}`
 }
 
-function node(file: string, environment: Environment, flags: readonly string[] = []): Command {
-  return { file: process.execPath, args: ['--import', 'tsx', file, ...flags], environment, cwd: ROOT }
+function node(
+  file: string,
+  environment: Environment,
+  flags: readonly string[] = [],
+  nodeFlags: readonly string[] = [],
+): Command {
+  return { file: process.execPath, args: [...nodeFlags, '--import', 'tsx', file, ...flags], environment, cwd: ROOT }
 }
 
 /** 200: ready. Any other answer: its first line says what it waits for. */

@@ -308,6 +308,19 @@ describe('what Kafka leaves out', () => {
     await expectAllAccountedFor()
   }, 180_000)
 
+  test('a restart behind a marker goes on behind it', async () => {
+    await pipeline.stopIngester()
+    await inTransaction(events(17, 1), 'commit')
+    await pipeline.startIngester()
+    await pipeline.stored()
+    await pipeline.stopIngester()
+    await pipeline.sender.sendRaw(events(18, 3))
+    await pipeline.startIngester()
+    await pipeline.stored()
+    expect(await seqsOf(18)).toEqual(upTo(3))
+    await expectAllAccountedFor()
+  }, 300_000)
+
   test('messages that expired before they were read are counted as lost, once', async () => {
     await pipeline.stopIngester()
     await pipeline.sender.sendRaw(events(20, 20))

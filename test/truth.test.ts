@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { FrameTimesEvent } from '../ingest/contract/events.ts'
 import { createLog } from '../ingest/runtime/log.ts'
-import { CELL_COLUMNS } from '../ingest/store/cells.ts'
+import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from '../ingest/store/cells.ts'
 import type { Store } from '../ingest/store/clickhouse.ts'
 import { TIERS } from '../ingest/store/settle.ts'
 import { createApp } from '../query/http/app.ts'
@@ -184,15 +184,16 @@ async function apiSays(id: MetricId, session: string, tier: AnswerTier) {
   return { ...data[0], frames: meta.frames, complete: meta.complete }
 }
 
-/** The columns of a cell, less when it was settled; each cell by its hash. */
-async function cellHashes({ store }: Pipeline, tier: keyof typeof TIERS): Promise<string[]> {
-  const columns = ['t', 'session_id', ...Object.keys(CELL_COLUMNS)].map(column => `toString(${column})`)
+/** Each cell by the hash of its text, less when it was settled. As text, because a hash of anything NULL is NULL. */
+async function cellHashes({ store }: Pipeline, from: string): Promise<string[]> {
+  const columns = ['t', 'session_id', ...Object.keys(CELL_COLUMNS)].join(', ')
   const rows = await store.query<{ hash: string }>(
-    `SELECT hex(MD5(toString(tuple(${columns.map(c => `ifNull(${c}, 'NULL')`).join(', ')})))) AS hash
-     FROM ${TIERS[tier].table} FINAL ORDER BY hash`,
+    `SELECT hex(MD5(toString(tuple(${columns})))) AS hash FROM ${from} ORDER BY hash`,
   )
   return rows.map(row => row.hash)
 }
+const CELLS = `${TIERS['10s'].table} FINAL`
+const MINUTES = `${TIERS.minute.table} FINAL`
 
 let inOrder: Pipeline
 let outOfOrder: Pipeline
@@ -320,8 +321,8 @@ function truthTable(said: ReadonlyMap<string, Measured>): string {
 
 describe('a number', () => {
   const everything = async (pipeline: Pipeline) => ({
-    cells: await cellHashes(pipeline, '10s'),
-    minutes: await cellHashes(pipeline, 'minute'),
+    cells: await cellHashes(pipeline, CELLS),
+    minutes: await cellHashes(pipeline, MINUTES),
     said: await Promise.all(ANSWER_TIERS.map(tier => cellsSay(pipeline, tier))),
   })
 
@@ -340,7 +341,7 @@ describe('a number', () => {
   }, 240_000)
 
   test('takes in what comes after its bucket was settled, and only there', async () => {
-    const before = await cellHashes(outOfOrder, '10s')
+    const before = await cellHashes(outOfOrder, CELLS)
     const [session] = sessions
     if (!session) throw new Error('no capture')
     const late: FrameTimesEvent[] = [0, 1].map(i => ({
@@ -356,13 +357,18 @@ describe('a number', () => {
       const said = (await cellsSay(outOfOrder, tier)).get(session.id)
       expect(said, tier).toMatchObject(recomputed({ ...session, frame_time_us }))
     }
-    const after = await cellHashes(outOfOrder, '10s')
+    const after = await cellHashes(outOfOrder, CELLS)
     expect(after).toHaveLength(before.length)
     expect(after.filter(cell => !before.includes(cell))).toHaveLength(1)
   }, 240_000)
 
   test('is what the rows say, and the rows are what the topic says, after all of that', async () => {
-    for (const { store, brokers, topic } of [inOrder, outOfOrder]) {
+    for (const pipeline of [inOrder, outOfOrder]) {
+      const { store, brokers, topic } = pipeline
+      const recomputed = await cellHashes(pipeline, `(${cellsFromEvents('1')})`)
+      expect(await cellHashes(pipeline, CELLS)).toEqual(recomputed)
+      const minutes = await cellHashes(pipeline, `(${cellsFromCells(TIERS['10s'].table, 'toStartOfMinute(t)', '1')})`)
+      expect(await cellHashes(pipeline, MINUTES)).toEqual(minutes)
       const { audit, ...verdict } = await verify(store, brokers, topic)
       expect(verdict).toEqual({ lost: 0, doubled: 0, different: 0, wrong_cells: 0, wrong_minutes: 0 })
       expect(audit.map(row => row.expired)).toEqual(audit.map(() => 0))

@@ -3,6 +3,7 @@
  * The checkers are compiled by ajv from the zod definition's JSON Schema, because zod costs fifty times as much per array element;
  * a test holds the two to the same verdict. Knows nothing of Kafka or ClickHouse.
  */
+import { isAscii } from 'node:buffer'
 import { randomInt } from 'node:crypto'
 import type { ErrorObject, ValidateFunction } from 'ajv'
 import { Ajv2020 } from 'ajv/dist/2020.js'
@@ -56,7 +57,7 @@ export function check(value: Buffer | null): Verdict {
     return refuse('too_large', `${value.length} bytes, at most ${MESSAGE_MAX_BYTES}`)
   let text: string
   try {
-    text = utf8.decode(value)
+    text = isAscii(value) ? value.toString('latin1') : utf8.decode(value)
   } catch {
     return refuse('not_json', 'malformed UTF-8')
   }

@@ -329,6 +329,8 @@ export class Loader implements Listener {
       },
     })
     if (stored.size > 0) {
+      // Not before: a settler that looked while the rows were on their way would find nothing to do there, and not look again.
+      this.#oldestAt_ms = Math.min(this.#oldestAt_ms, batch.oldest_at_ms)
       vitals.insertSeconds.observe((performance.now() - begun) / 1000)
       if (batch.oldest_appended_at_ms !== undefined) {
         vitals.freshnessSeconds.observe(Math.max(0, Date.now() - batch.oldest_appended_at_ms) / 1000)

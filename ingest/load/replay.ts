@@ -3,10 +3,19 @@
  * is; what was cut when it was kept cannot be sent.
  */
 import { randomUUID } from 'node:crypto'
+import { check } from '../contract/check.ts'
 import type { TimeLimits } from '../contract/clock.ts'
 import type { Reason } from '../contract/refusal.ts'
 import type { Store } from '../store/clickhouse.ts'
-import { countRejected, noteReplay, type Place, placeKey, type RejectedCount, readRejected } from '../store/rejected.ts'
+import {
+  countRejected,
+  noteReplay,
+  type Place,
+  placeKey,
+  type RejectedCount,
+  type RejectedMessage,
+  readRejected,
+} from '../store/rejected.ts'
 import { decode } from './decode.ts'
 
 export interface ReplayReport {
@@ -46,12 +55,14 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport> {
     const last = page.at(-1)
     if (!last) return report
     after = { log_id: last.log_id, kafka_partition: last.kafka_partition, kafka_offset: last.kafka_offset }
-    const good = page.filter(({ bytes, key }) => {
-      const content = decode(bytes, key, Date.now(), limits)
-      if (!('refusal' in content)) return true
+    const now = Date.now()
+    const good = page.flatMap(message => {
+      const handedOver = stampedAnew(message, now)
+      const content = decode(handedOver.bytes, message.key, now, limits)
+      if (!('refusal' in content)) return [handedOver]
       const { reason } = content.refusal
       report.still_refused[reason] = (report.still_refused[reason] ?? 0) + 1
-      return false
+      return []
     })
     if (dry_run || good.length === 0) {
       report.sent += good.length
@@ -64,4 +75,16 @@ export async function replay(options: ReplayOptions): Promise<ReplayReport> {
     }
     options.onProgress?.(report)
   }
+}
+
+/**
+ * The message as handed over now, on its speaker's clock. With the old stamp, the time since it was refused would pass for a wrong
+ * clock, and the event would be counted today instead of when it was. What is no event stays as it is: still refused.
+ */
+function stampedAnew(message: RejectedMessage, now_ms: number): RejectedMessage {
+  const { event } = check(message.bytes)
+  if (!event) return message
+  const sent_at_ms = event.sent_at_ms + now_ms - message.appended_at_ms
+  const said: object = JSON.parse(message.bytes.toString('utf8'))
+  return { ...message, bytes: Buffer.from(JSON.stringify({ ...said, sent_at_ms })) }
 }

@@ -130,7 +130,7 @@ export const EVENT_KINDS = "('frame_times', 'bitrate', 'session')"
 /** Positions of resends within `where`: all but the first that Kafka appended of each (session_id, source, seq)
  * in a bucket. By bucket, so that a cell does not depend on which others are settled with it. */
 const resends = (where: string) => `
-      SELECT arrayJoin(arraySlice(arraySort(groupArray((kafka_partition, kafka_offset))), 2))
+      SELECT arrayJoin(arraySlice(arraySort(groupArray((log_id, kafka_partition, kafka_offset))), 2))
       FROM events_v1
       WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (t10, session_id, source, seq) IN (
         SELECT t10, session_id, source, seq FROM events_v1
@@ -153,7 +153,7 @@ FROM (
   SELECT t10 AS t, session_id,
     ${columns.join(',\n    ')}
   FROM events_v1
-  WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (kafka_partition, kafka_offset) NOT IN (${resends(where)})
+  WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (log_id, kafka_partition, kafka_offset) NOT IN (${resends(where)})
   GROUP BY t10, session_id
 )`
 }

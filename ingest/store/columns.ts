@@ -144,12 +144,15 @@ const FIRST_CAPACITY = 1_024
 export class EventRows {
   readonly #columns: ReturnType<typeof columnsOf>
   readonly #entries: readonly (readonly [name: string, column: Column])[]
+  readonly #contextColumns: readonly (readonly [field: ContextField, column: ReturnType<typeof lowCardinality>])[]
+  readonly #contexts = new Map<QualityEvent['context'], Uint32Array>()
   #rows = 0
   #capacity = 0
 
   constructor(admit: AdmitContext) {
     this.#columns = columnsOf(admit)
     this.#entries = Object.entries(this.#columns)
+    this.#contextColumns = CONTEXT_FIELDS.map(field => [field, this.#columns[field]] as const)
   }
 
   get rows(): number {
@@ -168,6 +171,7 @@ export class EventRows {
 
   clear(): void {
     for (const [, column] of this.#entries) column.clear(this.#rows)
+    this.#contexts.clear()
     this.#rows = 0
   }
 
@@ -206,20 +210,14 @@ export class EventRows {
     else this.#session(row, event)
   }
 
+  /** Contexts repeat, as the very same objects (`contract/check.ts`): each is looked up once per block. */
   #context(row: number, context: QualityEvent['context']): void {
-    const c = this.#columns
-    c.game.set(row, context.game)
-    c.platform.set(row, context.platform)
-    c.device.set(row, context.device)
-    c.client_version.set(row, context.client_version)
-    c.codec.set(row, context.codec)
-    c.access.set(row, context.access)
-    c.isp.set(row, context.isp)
-    c.country.set(row, context.country)
-    c.region.set(row, context.region)
-    c.host.set(row, context.host)
-    c.host_version.set(row, context.host_version)
-    c.experiment.set(row, context.experiment)
+    let indexes = this.#contexts.get(context)
+    if (!indexes) {
+      indexes = Uint32Array.from(this.#contextColumns, ([field, column]) => column.index(context[field] ?? ''))
+      this.#contexts.set(context, indexes)
+    }
+    for (let i = 0; i < indexes.length; i++) this.#contextColumns[i]?.[1].setIndex(row, indexes[i] as number)
   }
 
   #frameTimes(row: number, event: FrameTimesEvent): void {

@@ -246,7 +246,7 @@ const LOW_CARDINALITY_FLAGS = (1n << 9n) | (1n << 10n) | 2n
 class LowCardinalityColumn implements Column {
   readonly type = 'LowCardinality(String)'
   readonly #admit: (value: string) => string
-  readonly #indexOf = new Map<string, number>()
+  readonly #indexOf = new Map<string, number>([['', 0]])
   #keys: string[] = ['']
   #indexes = new Uint32Array(0)
 
@@ -259,15 +259,22 @@ class LowCardinalityColumn implements Column {
   }
 
   set(row: number, value: string | undefined): void {
-    if (value === undefined) return
-    this.#indexes[row] = this.#indexOf.get(value) ?? this.#add(value)
+    if (value !== undefined) this.#indexes[row] = this.index(value)
+  }
+
+  /** Where the value stands in the block's dictionary, until the next clear. */
+  index(value: string): number {
+    return this.#indexOf.get(value) ?? this.#add(value)
+  }
+
+  setIndex(row: number, index: number): void {
+    this.#indexes[row] = index
   }
 
   #add(value: string): number {
     const admitted = this.#admit(value)
-    let index = this.#keys.indexOf(admitted)
-    if (index < 0) index = this.#keys.push(admitted) - 1
-    this.#indexOf.set(value, index)
+    const index = this.#indexOf.get(admitted) ?? this.#keys.push(admitted) - 1
+    this.#indexOf.set(admitted, index).set(value, index)
     return index
   }
 
@@ -284,6 +291,7 @@ class LowCardinalityColumn implements Column {
 
   clear(rows: number): void {
     this.#indexOf.clear()
+    this.#indexOf.set('', 0)
     this.#keys = ['']
     this.#indexes.fill(0, 0, rows)
   }

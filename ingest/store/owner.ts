@@ -115,9 +115,10 @@ export async function readProgress(
     next: number
     last_appended_at_ms: number | null
   }
+  // In a tuple, as argMax passes over NULL: the append time of a record further back would be looked for before `next`.
   const noted = await store.query<Row & { since: string }>(
     `SELECT kafka_partition, max(next_offset) AS next,
-       toUnixTimestamp64Milli(argMax(last_appended_at, next_offset)) AS last_appended_at_ms,
+       toUnixTimestamp64Milli(argMax(tuple(last_appended_at), next_offset).1) AS last_appended_at_ms,
        toString(max(noted_at) - INTERVAL ${NOTE_SLACK_HOURS} HOUR) AS since
      FROM partition_progress_v1 WHERE log_id = {log_id:String} AND kafka_partition IN {partitions:Array(UInt32)}
      GROUP BY kafka_partition`,
@@ -128,7 +129,7 @@ export async function readProgress(
     noted.length < partitions.length ? '1970-01-01 00:00:00.000' : (noted.map(row => row.since).sort()[0] ?? '')
   const stored = await store.query<Row>(
     `SELECT kafka_partition, max(kafka_offset + offsets) AS next,
-       argMax(if(kind = 'gap', NULL, toUnixTimestamp64Milli(appended_at)), kafka_offset) AS last_appended_at_ms
+       argMax(tuple(if(kind = 'gap', NULL, toUnixTimestamp64Milli(appended_at))), kafka_offset).1 AS last_appended_at_ms
      FROM events_v1
      WHERE log_id = {log_id:String} AND kafka_partition IN {partitions:Array(UInt32)} AND ingested_at >= {since:DateTime64(3, 'UTC')}
      GROUP BY kafka_partition`,

@@ -9,6 +9,7 @@ export interface RejectedMessage {
   readonly kafka_partition: number
   readonly kafka_offset: number
   readonly reason: Reason
+  readonly appended_at_ms: number
   readonly key: Buffer
   readonly bytes: Buffer
 }
@@ -43,8 +44,9 @@ export async function readRejected(
   after: Place,
   limit: number,
 ): Promise<RejectedMessage[]> {
-  const rows = await store.query<Place & { reason: Reason; key64: string; bytes64: string }>(
-    `SELECT log_id, kafka_partition, kafka_offset, reason, base64Encode(kafka_key) AS key64, base64Encode(bytes) AS bytes64
+  const rows = await store.query<Omit<RejectedMessage, 'key' | 'bytes'> & { key64: string; bytes64: string }>(
+    `SELECT log_id, kafka_partition, kafka_offset, reason, toUnixTimestamp64Milli(appended_at) AS appended_at_ms,
+       base64Encode(kafka_key) AS key64, base64Encode(bytes) AS bytes64
      FROM events_v1
      WHERE kind = 'rejected' AND reason IN {reasons:Array(String)} AND reason != 'tombstone' AND length(bytes) = bytes_total
        AND (log_id, kafka_partition, kafka_offset) > ({log_id:String}, {kafka_partition:Int64}, {kafka_offset:Int64})

@@ -96,7 +96,7 @@ export async function readTopic(kafka: Kafka, topic: string): Promise<Map<Place,
   const left = new Map([...ends].filter(([, { low, high }]) => high > low).map(([p, { high }]) => [p, high]))
   const messages = new Map<Place, KafkaMessage>()
   if (left.size === 0) return messages
-  const consumer = kafka.consumer({ groupId: unique('reader') })
+  const consumer = kafka.consumer({ groupId: unique('reader'), maxWaitTimeInMs: 100 })
   try {
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })

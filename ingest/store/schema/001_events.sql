@@ -88,4 +88,6 @@ SETTINGS index_granularity = 2048, ttl_only_drop_parts = 1,
     -- Kafka may delete what we said we have.
     fsync_after_insert = 1, fsync_part_directory = 1,
     -- A batch is one file of all columns, synced once, until it is merged: a fifth less CPU per inserted row.
-    min_bytes_for_wide_part = 256000000;
+    min_bytes_for_wide_part = 256000000,
+    -- Merging costs as much as inserting, since batches interleave by session: ten parts at a time instead of five.
+    min_parts_to_merge_at_once = 10;
