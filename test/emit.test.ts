@@ -506,6 +506,7 @@ test('through a real broker: all that a fleet of emitters counts as sent is ther
   await source.start({
     onAssigned: () => {},
     onHeartbeat: () => {},
+    onUndelivered: () => {},
     onCrash: error => expect.unreachable(String(error)),
     onBatch: async batch => {
       batches.push(batch)

@@ -19,9 +19,13 @@ afterAll(async () => {
 describe('while events flow', () => {
   let lane = 0
   for (const kind of KINDS) {
-    test.each(WINDOWS)(`${kind} at %s: the pipeline recovers`, async window => {
-      expect(await field.shoot({ kind, window }, lane++), 'the window opened and the shot landed').toBe(true)
-    }, 120_000)
+    test.each(WINDOWS)(
+      `${kind} at %s: the pipeline recovers`,
+      async window => {
+        expect(await field.shoot({ kind, window }, lane++), 'the window opened and the shot landed').toBe(true)
+      },
+      120_000,
+    )
   }
 })
 
