@@ -60,7 +60,10 @@ export function dueMinutes(store: Store, since: number): Promise<DueBucket[]> {
 
 const COLUMNS = ['t', 'session_id', ...Object.keys(CELL_COLUMNS), 'settled_at'].join(', ')
 
-/** Computes the cells of whole buckets again and then notes the row counts they were computed from. */
+/**
+ * Computes the cells of whole buckets again and then notes the row counts they were computed from. On one thread: a fifth less CPU
+ * than on two, and inserts keep the other cores.
+ */
 export async function settle(store: Store, tier: Tier, buckets: readonly DueBucket[]): Promise<void> {
   if (buckets.length === 0) return
   const { table } = TIERS[tier]
@@ -89,7 +92,7 @@ export async function settle(store: Store, tier: Tier, buckets: readonly DueBuck
   await store.command(
     `INSERT INTO ${table} (${COLUMNS})
      SELECT *, {settled_at:DateTime64(6, 'UTC')} FROM (${cells})
-     SETTINGS async_insert = 0, max_partitions_per_insert_block = 1000`,
+     SETTINGS async_insert = 0, max_partitions_per_insert_block = 1000, max_threads = 1`,
     { ...params, settled_at },
     { log_comment: `settle ${tier}` },
   )
