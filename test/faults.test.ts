@@ -175,6 +175,7 @@ describe('the topic is not what it was', () => {
         await admin.deleteTopics({ topics: [options.topic] })
         await until('the topic is gone', 20_000, async () => !(await admin.listTopics()).includes(options.topic))
         await admin.createTopics({
+          waitForLeaders: false,
           topics: [
             {
               topic: options.topic,
@@ -224,6 +225,7 @@ describe('the topic is not what it was', () => {
     await store.close()
     await withAdmin(options.brokers, admin =>
       admin.createTopics({
+        waitForLeaders: false,
         topics: [
           {
             topic: options.topic,
