@@ -44,6 +44,13 @@ const FETCH_WAIT_MS = 100
 const FETCH_MIN_BYTES = 64 * 1024
 const FETCH_MAX_BYTES_PER_PARTITION = 1024 * 1024
 const PARTITIONS_AT_ONCE = 8
+/**
+ * How long the group waits for a member that does not join again, in session timeouts. kafkajs waits 60 s by default: one member that
+ * got lost in a rebalance would hold up all the others for that long.
+ */
+const REBALANCE_SESSIONS = 2
+/** Said here, as kafkajs has other defaults where NODE_ENV is `test`. A consumer that failed starts again after the longest of these. */
+const RETRY = { initialRetryTime: 200, maxRetryTime: 5_000, retries: 8 }
 /** New partitions are noticed within this. */
 const METADATA_MAX_AGE_MS = 30_000
 /** Far above what the contract accepts, so that an oversized message arrives and is refused instead of sticking. */
@@ -71,17 +78,18 @@ export class KafkaSource {
           // kafkajs logs each retry as an error; what matters reaches us as a crash or a join.
           options.log.debug({ namespace, message: log.message, error: log.error }, 'kafkajs')
         },
-      retry: { initialRetryTime: 200, maxRetryTime: 5_000, retries: 8 },
+      retry: RETRY,
     })
     this.#consumer = this.#kafka.consumer({
       groupId: options.group_id,
       sessionTimeout: options.session_timeout_ms,
+      rebalanceTimeout: REBALANCE_SESSIONS * options.session_timeout_ms,
       heartbeatInterval: Math.min(3_000, options.session_timeout_ms / 3),
       metadataMaxAge: METADATA_MAX_AGE_MS,
       maxBytesPerPartition: FETCH_MAX_BYTES_PER_PARTITION,
       minBytes: FETCH_MIN_BYTES,
       maxWaitTimeInMs: FETCH_WAIT_MS,
-      retry: { restartOnFailure: async () => true },
+      retry: { ...RETRY, restartOnFailure: async () => true },
     })
   }
 

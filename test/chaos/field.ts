@@ -43,7 +43,7 @@ const SESSION_TIMEOUT_MS = 3_000
 const STOP_WITHIN_MS = 5_000
 /** How long a window may take to open, and everything to work again after a kill. */
 const OPEN_WITHIN_MS = 30_000
-const RECOVER_WITHIN_MS = 60_000
+const RECOVER_WITHIN_MS = 120_000
 
 export class Field {
   readonly #data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-chaos-'))
