@@ -1,0 +1,107 @@
+/**
+ * What a question would cost, before it is asked: the rows it has to read, as far as its text tells. Each table it names is counted over
+ * its range (`from`, `to`, `cut`) as often as it is named, so groups that are chosen first count twice. Questions without a range read
+ * little by their nature. ClickHouse's own limits stand behind this one; this one answers at once and says what to narrow.
+ */
+import { z } from 'zod'
+import { TIERS } from '../../ingest/store/settle.ts'
+import { Mistake } from './mistake.ts'
+import type { Ask, Question } from './question.ts'
+import { moment } from './sql.ts'
+
+/** Rows of a table between two moments (epoch seconds), spread evenly. */
+export interface Span {
+  readonly table: string
+  readonly first: number
+  readonly last: number
+  readonly rows: number
+}
+/** Where the rows are. Empty: not known. */
+export type Ledger = readonly Span[]
+
+const EVENTS = 'events_v1'
+const CELLS: readonly string[] = Object.values(TIERS).map(({ table }) => table)
+/** A raw row carries arrays of frames, of which cells are made on the fly. */
+const EVENT_WEIGHT = 4
+/** Of one session's question: its cells are found by an index. */
+const SESSION_SHARE = 0.02
+
+export const ROWS_MAX = 200_000_000
+/** From here on a question takes long enough to be in somebody's way. */
+export const HEAVY_ROWS = 2_000_000
+
+const overlap = ({ first, last }: Span, from: number, to: number): number =>
+  last > first
+    ? Math.max(0, Math.min(last, to) - Math.max(first, from)) / (last - first)
+    : Number(from <= first && first < to)
+
+const rowsIn = (ledger: Ledger, table: string, from: number, to: number): number =>
+  ledger.reduce((sum, span) => (span.table === table ? sum + span.rows * overlap(span, from, to) : sum), 0)
+
+export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'params'>, ledger: Ledger): number {
+  const { from, to, cut, is_session_id } = params
+  if (typeof from !== 'number' || typeof to !== 'number') return 0
+  const over = (table: string): number => {
+    const times = sql.split(table).length - 1
+    if (times === 0) return 0
+    if (table === EVENTS) return times * EVENT_WEIGHT * rowsIn(ledger, table, from, to)
+    // From the cut on the finest cells stand in for coarser ones.
+    const begin = typeof cut === 'number' && table === TIERS['10s'].table ? cut : from
+    return times * rowsIn(ledger, table, begin, to)
+  }
+  const rows = [EVENTS, ...CELLS].reduce((sum, table) => sum + over(table), 0)
+  return Array.isArray(is_session_id) ? rows * SESSION_SHARE * is_session_id.length : rows
+}
+
+/** @throws Mistake that says what to narrow, and to what */
+export function mustBeAffordable({ params }: Pick<Question<unknown>, 'params'>, rows: number, most: number): void {
+  if (rows <= most) return
+  const { from, to } = params
+  const hours = typeof from === 'number' && typeof to === 'number' ? ((to - from) / 3_600) * (most / rows) : 0
+  const fitting = hours >= 1 ? `${Math.floor(hours)} h` : `${Math.max(1, Math.floor(hours * 60))} min`
+  throw new Mistake(
+    'too_expensive',
+    'from',
+    `about ${millions(rows)} million rows would be read, of at most ${millions(most)}: narrow from and to to about ${fitting}, name fewer groups, or take a longer step so that a coarser tier answers`,
+  )
+}
+const millions = (rows: number): string => (rows / 1_000_000).toPrecision(2).replace(/\.0$/, '')
+
+const row = z.object({ table: z.string(), first: z.number(), last: z.number(), rows: z.number() })
+
+/** Parts know the first and last moment in them. Those of raw events are by the time of their ingestion, which is about the same. */
+const LEDGER: Question<z.infer<typeof row>> = {
+  id: 'ledger',
+  sql: `SELECT table, toUnixTimestamp(min(min_time)) AS first, toUnixTimestamp(max(max_time)) AS last, sum(rows) AS rows
+FROM system.parts
+WHERE database = currentDatabase() AND active AND table IN {tables:Array(String)} AND max_time > ${moment('epoch')}
+GROUP BY table, toStartOfHour(min_time), toStartOfHour(max_time)`,
+  params: { tables: [EVENTS, ...CELLS], epoch: 0 },
+  row,
+}
+const RENEW_MS = 30_000
+
+/** The ledger, at most half a minute old; the first to ask waits for it. Where it cannot be read nothing is known, and nothing refused. */
+export function createLedger(ask: Ask, clock: () => number = () => performance.now()): () => Promise<Ledger> {
+  let known: Ledger | undefined
+  let renewing: Promise<Ledger> | undefined
+  let renewed_ms = Number.NEGATIVE_INFINITY
+  const renew = (): Promise<Ledger> => {
+    renewed_ms = clock()
+    return ask(LEDGER).then(
+      spans => {
+        known = spans
+        renewing = undefined
+        return spans
+      },
+      () => {
+        renewing = undefined
+        return known ?? []
+      },
+    )
+  }
+  return async () => {
+    if (!renewing && clock() - renewed_ms >= RENEW_MS) renewing = renew()
+    return known ?? renewing ?? []
+  }
+}
