@@ -17,6 +17,8 @@ import { createQueryVitals } from './http/vitals.ts'
 import { createAsk } from './metrics/question.ts'
 
 const READY_EVERY_MS = 2_000
+/** Panels of a dashboard that are drawn together, by many who look at it. Cells are settled every few seconds: nobody sees it. */
+const SHARE_MS = 1_000
 const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost']
 /** A question may take its time, a request may not: this is for reading it. */
 const REQUEST_TIMEOUT_MS = 10_000
@@ -41,7 +43,7 @@ new Command('query')
 async function run(): Promise<void> {
   const config = readConfig(process.env)
   const log = createLog('query', config.LOG_LEVEL)
-  const keys = openKeys(config.DATA_DIR)
+  const keys = openKeys(config.DATA_DIR, config.API_KEYS_FILE)
   const connection = connect(config.clickhouse)
   const app = createApp({
     store: connection.store,
@@ -54,6 +56,12 @@ async function run(): Promise<void> {
     vitals: createQueryVitals(),
     log,
     loopback_only: LOOPBACK_HOSTS.includes(config.HTTP_HOST),
+    limits: {
+      requests_per_second: config.API_REQUESTS_PER_SECOND,
+      concurrent_requests: config.API_CONCURRENT_REQUESTS,
+    },
+    asking: { rows_max: config.API_ROWS_MAX },
+    share_ms: SHARE_MS,
   })
   const server = await listen(app.fetch, config.HTTP_HOST, config.HTTP_PORT)
   log.info(

@@ -63,7 +63,10 @@ describe('each curl call of the README', () => {
 describe('each command', () => {
   const commands = Object.entries(scripts).filter(([, script]) => script.startsWith('tsx '))
   /** What a command cannot do without, so that it is the unknown flag that it complains of. */
-  const REQUIRED: Readonly<Record<string, readonly string[]>> = { replay: ['--reason', 'bad_shape'] }
+  const REQUIRED: Readonly<Record<string, readonly string[]>> = {
+    replay: ['--reason', 'bad_shape'],
+    key: ['--id', 'a', '--scopes', 'admin'],
+  }
   const call = (script: string, flags: readonly string[]) =>
     run(process.execPath, ['--import', 'tsx', ...script.split(' ').slice(1), ...flags], { cwd: ROOT })
 

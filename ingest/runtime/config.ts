@@ -37,6 +37,10 @@ const variables = z.object({
 
   HTTP_HOST: z.string().min(1).default('127.0.0.1'),
   HTTP_PORT: port.default(18080),
+  API_KEYS_FILE: z.string().min(1).optional(),
+  API_REQUESTS_PER_SECOND: whole(1, 1_000_000).default(100),
+  API_CONCURRENT_REQUESTS: whole(1, 100_000).default(64),
+  API_ROWS_MAX: whole(1, 1_000_000_000_000).default(200_000_000),
   INGEST_VITALS_PORT: whole(0, 65_535).default(19100),
 
   INGEST_FLUSH_MS: whole(10, 60_000).default(500),

@@ -1,23 +1,31 @@
 /**
  * The API as one function from request to response, without a socket. What every request meets, in order: an id, the Host check, the
- * clock, limits, the key, its route. Whatever throws on the way ends as a problem document.
+ * clock, limits, the guard (key, scope, rate), its route. Whatever throws on the way ends as a problem document.
+ *
+ * A route is added by `addXRoutes(app, desk)`, which *returns* `app.openapi(a, …).openapi(b, …)`, chained, so that its type carries the
+ * routes; each of its createRoutes says `security: needs('…')`. Its type is then one line of `Api` below: that is what the typed client has.
  */
 import { randomUUID } from 'node:crypto'
 import { OpenAPIHono } from '@hono/zod-openapi'
-import type { Context, MiddlewareHandler } from 'hono'
+import type { Context, Hono, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
-import { matchedRoutes } from 'hono/route'
 import type { Log } from '../../ingest/runtime/log.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
-import { createAsk } from '../metrics/question.ts'
+import type { Sharing } from '../metrics/sharing.ts'
+import { noted } from './access.ts'
+import { ASKING_LIMITS, type AskingLimits, createAsking } from './desk.ts'
+import { addDocs } from './docs.ts'
+import { CALL_LIMITS, type CallLimits, guard } from './guard.ts'
 import type { Keys } from './keys.ts'
+import { openApiOf } from './openapi.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
+import { type Requirements, requirementsOf } from './scopes.ts'
 import type { QueryVitals } from './vitals.ts'
 
 export interface AppOptions {
@@ -29,7 +37,20 @@ export interface AppOptions {
   /** Answer only requests that were sent to a loopback name: stops pages elsewhere from rebinding a name of theirs to us. */
   readonly loopback_only: boolean
   readonly now?: () => number
+  /** Per key, where its entry does not say other ones. */
+  readonly limits?: Partial<CallLimits>
+  /** Per question. */
+  readonly asking?: Partial<AskingLimits>
+  /** How long the answer to a question is handed to others who ask the same; default 0: each request asks for itself. */
+  readonly share_ms?: number
 }
+
+type RoutesOf<Add> = Add extends (...given: never[]) => OpenAPIHono<RequestEnv, infer Routes> ? Routes : never
+/** All routes, for `hc`. */
+export type Api = Hono<
+  RequestEnv,
+  RoutesOf<typeof addMetricRoutes> & RoutesOf<typeof addSessionRoutes> & RoutesOf<typeof addRejectRoutes>
+>
 
 const URL_MAX = 8_192
 const BODY_MAX = 64 * 1_024
@@ -38,10 +59,14 @@ const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 
 export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   const { store, vitals, log } = options
-  const ask = createAsk(store, (question, seconds, ok) =>
-    vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds),
+  const limits = { ...CALL_LIMITS, ...options.limits }
+  const { direct, sharing } = createAsking(
+    store,
+    { ...ASKING_LIMITS, ...options.asking },
+    options.share_ms ?? 0,
+    vitals,
   )
-  const desk = { ask, retention: options.retention, now: options.now ?? Date.now }
+  const desk = { ask: sharing.ask, retention: options.retention, now: options.now ?? Date.now }
   const app = new OpenAPIHono<RequestEnv>({
     defaultHook: result => {
       if (!result.success) throw readMistake(result.error.issues)
@@ -52,37 +77,33 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
 
   app.use(identify)
   if (options.loopback_only) app.use(onlyLoopbackNames)
-  app.use(measured(vitals))
+  app.use(noted(vitals, log))
   app.use('/v1/*', limited)
   app.use('/v1/*', bodyLimit({ maxSize: BODY_MAX, onError: c => tooLarge(c) }))
-  app.use('/v1/*', admitted(options.keys))
+  let requirements: Requirements = new Map()
+  app.use('/v1/*', guard({ keys: options.keys, limits, vitals, requirements: () => requirements }))
+  app.use('/v1/*', together(sharing))
 
   addMetricRoutes(app, desk)
   addSessionRoutes(app, desk)
   addRejectRoutes(app, desk)
+  requirements = requirementsOf(app)
+
+  addDocs(app)
   app.get('/livez', c => c.text('ok\n'))
   app.get('/readyz', async c => {
-    const waiting = await notReady(ask)
+    const waiting = await notReady(direct)
     return waiting === undefined ? c.text('ready\n') : c.text(`${waiting}\n`, 503)
   })
   app.get('/metrics', async c =>
     c.text(await vitals.registry.metrics(), 200, { 'content-type': vitals.registry.contentType }),
   )
-  document(app)
-  return app
-}
-
-function document(app: OpenAPIHono<RequestEnv>): void {
-  app.openAPIRegistry.registerComponent('securitySchemes', 'key', { type: 'http', scheme: 'bearer' })
-  app.doc31('/openapi.json', {
-    openapi: '3.1.0',
-    info: {
-      title: 'Stream quality',
-      version: '1',
-      description: 'Quality of game streams: how smooth, for whom, since when',
-    },
-    security: [{ key: [] }],
+  let document: ReturnType<typeof openApiOf> | undefined
+  app.get('/openapi.json', c => {
+    document ??= openApiOf(app)
+    return c.json(document)
   })
+  return app
 }
 
 const identify: MiddlewareHandler<RequestEnv> = async (c, next) => {
@@ -91,7 +112,7 @@ const identify: MiddlewareHandler<RequestEnv> = async (c, next) => {
   await next()
   c.header('x-request-id', c.get('request_id'))
   c.header('x-content-type-options', 'nosniff')
-  c.header('cache-control', 'no-store')
+  if (!c.res.headers.has('cache-control')) c.header('cache-control', 'no-store')
 }
 
 const onlyLoopbackNames: MiddlewareHandler<RequestEnv> = async (c, next) => {
@@ -100,19 +121,13 @@ const onlyLoopbackNames: MiddlewareHandler<RequestEnv> = async (c, next) => {
   return next()
 }
 
-const measured =
-  (vitals: QueryVitals): MiddlewareHandler<RequestEnv> =>
+/** Requests that begin in the same moment share what they ask; who comes after a write sees it. */
+const together =
+  (sharing: Sharing): MiddlewareHandler<RequestEnv> =>
   async (c, next) => {
-    const begun = performance.now()
-    vitals.inFlight.inc()
-    try {
-      await next()
-    } finally {
-      vitals.inFlight.dec()
-      // Middleware matches by pattern; the route itself is what has none.
-      const route = matchedRoutes(c).findLast(({ path }) => !path.endsWith('*'))?.path ?? 'none'
-      vitals.requestSeconds.observe({ route, status: c.res.status }, (performance.now() - begun) / 1_000)
-    }
+    if (c.req.method === 'GET' || c.req.method === 'HEAD') return sharing.together(next)
+    await next()
+    sharing.forget()
   }
 
 const tooLarge = (c: Context<RequestEnv>): Response =>
@@ -123,10 +138,3 @@ const tooLarge = (c: Context<RequestEnv>): Response =>
   )
 
 const limited: MiddlewareHandler<RequestEnv> = async (c, next) => (c.req.url.length > URL_MAX ? tooLarge(c) : next())
-
-const admitted =
-  (keys: Keys): MiddlewareHandler<RequestEnv> =>
-  async (c, next) =>
-    keys.admit(c.req.header('authorization'))
-      ? next()
-      : problemAnswer(c, 'unauthorized', 'send a key: Authorization: Bearer …')

@@ -65,10 +65,15 @@ const refused = (description: string) => ({ description, content: { 'application
 
 export const PROBLEMS = {
   400: refused('A parameter does not fit; the document names it'),
-  401: refused('No key, or not one of ours'),
+  401: refused('No key, or not one of ours: send Authorization: Bearer …'),
+  403: refused('The key lacks the scope that this route needs; the document names it'),
   404: refused('No such metric or session'),
+  413: refused('More URL or body than a request may have'),
   422: refused('Would take too much; the document says what to narrow'),
-  503: refused('The store does not answer; try again'),
+  429: refused(
+    'More requests than this key may make, in all or at once; Retry-After says when to try again. RateLimit and RateLimit-Policy stand in every answer',
+  ),
+  503: refused('The store does not answer, or too many others ask; Retry-After says when to try again'),
 } as const
 
 export const answered = <Row extends z.ZodType>(description: string, row: Row) => ({

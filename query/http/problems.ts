@@ -7,15 +7,19 @@ import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Log } from '../../ingest/runtime/log.ts'
 import { worthRetrying } from '../../ingest/store/clickhouse.ts'
+import { Busy } from '../metrics/lanes.ts'
 import { MISTAKES, Mistake, type MistakeCode } from '../metrics/mistake.ts'
 import { StoreFailure } from '../metrics/question.ts'
 
 const FAULTS = [
   'unauthorized',
+  'forbidden',
+  'too_many_requests',
   'bad_host',
   'unknown_route',
   'request_too_large',
   'store_unavailable',
+  'busy',
   'internal',
 ] as const
 export const PROBLEM_CODES = [...MISTAKES, ...FAULTS] as const
@@ -28,10 +32,13 @@ const OF_MISTAKES: Partial<Record<MistakeCode, ContentfulStatusCode>> = {
 }
 const OF_FAULTS: Record<(typeof FAULTS)[number], ContentfulStatusCode> = {
   unauthorized: 401,
+  forbidden: 403,
+  too_many_requests: 429,
   bad_host: 421,
   unknown_route: 404,
   request_too_large: 413,
   store_unavailable: 503,
+  busy: 503,
   internal: 500,
 }
 const STATUS: Readonly<Partial<Record<ProblemCode, ContentfulStatusCode>>> = { ...OF_MISTAKES, ...OF_FAULTS }
@@ -50,7 +57,9 @@ export const problem = z
 export type Problem = z.infer<typeof problem>
 
 export interface RequestEnv {
-  Variables: { request_id: string }
+  Variables: { request_id: string; key_id?: string }
+  /** Of @hono/node-server; not there where there is no socket. */
+  Bindings: { incoming?: { socket?: { remoteAddress?: string | undefined } } }
 }
 
 const RETRY_AFTER_S = 5
@@ -85,6 +94,7 @@ const NOT_READY = new Set([60, 81, 516])
 /** Classifies by code, never by message. */
 export function problemOf(error: unknown, c: Context<RequestEnv>, log: Log): Response {
   if (error instanceof Mistake) return problemAnswer(c, error.code, error.message, error.parameter)
+  if (error instanceof Busy) return problemAnswer(c, 'busy', 'too many others are asking right now; try again')
   if (error instanceof StoreFailure) return storeProblem(error, c, log)
   log.error({ request_id: c.get('request_id'), error: said(error) }, 'request_failed')
   return problemAnswer(c, 'internal', 'this is our fault; the log knows it by the request id')

@@ -7,6 +7,7 @@ import { knownValuesQuestion } from '../../metrics/questions.ts'
 import { answered, labels, meta, NO_META, PROBLEMS, time, value } from '../envelope.ts'
 import { breakdownQuery, metricPath, nothing, overallQuery, timeseriesQuery } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
+import { needs } from '../scopes.ts'
 
 const DAY_S = 86_400
 const KNOWN_VALUES_MAX = 100
@@ -32,6 +33,7 @@ const dimensionEntry = z
 const catalogueRoute = createRoute({
   method: 'get',
   path: '/v1/metrics',
+  security: needs('metrics:read'),
   summary: 'What can be asked: metrics, and dimensions with their known values',
   request: { query: nothing },
   responses: {
@@ -54,6 +56,7 @@ const catalogueRoute = createRoute({
 const overallRoute = createRoute({
   method: 'get',
   path: '/v1/metrics/{id}',
+  security: needs('metrics:read'),
   summary: 'One number for a range',
   request: { params: metricPath, query: overallQuery },
   responses: answered('One value; none if nothing lies in the range', z.object(value)),
@@ -62,6 +65,7 @@ const overallRoute = createRoute({
 const timeseriesRoute = createRoute({
   method: 'get',
   path: '/v1/metrics/{id}/timeseries',
+  security: needs('metrics:read'),
   summary: 'Per step, and per group',
   request: { params: metricPath, query: timeseriesQuery },
   responses: answered(
@@ -73,6 +77,7 @@ const timeseriesRoute = createRoute({
 const breakdownRoute = createRoute({
   method: 'get',
   path: '/v1/metrics/{id}/breakdown',
+  security: needs('metrics:read'),
   summary: 'Per value of one or two dimensions',
   request: { params: metricPath, query: breakdownQuery },
   responses: answered(
@@ -87,7 +92,7 @@ const breakdownRoute = createRoute({
   ),
 })
 
-export function addMetricRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk): void {
+export function addMetricRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk) {
   const catalogue = METRIC_IDS.map(id => {
     const { title, definition, unit, better, definition_version, tiers, counted, min_count, bad } = METRICS[id]
     return {
@@ -95,25 +100,26 @@ export function addMetricRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk): void 
       has_share_of_bad: bad !== undefined,
     }
   })
-  app.openapi(catalogueRoute, async c => {
-    const now = Math.ceil(desk.now() / 1_000)
-    const [known] = await desk.ask(knownValuesQuestion(now - DAY_S, now, KNOWN_VALUES_MAX))
-    const dimensions = DIMENSIONS.map(id => ({ id, values: known?.[`known_${id}`] ?? [] }))
-    return c.json({ data: catalogue, dimensions, meta: NO_META }, 200)
-  })
-  app.openapi(overallRoute, async c => {
-    const { id } = c.req.valid('param')
-    const { filter, ...asked } = c.req.valid('query')
-    return c.json(await overall(desk, { ...asked, metric: id, filters: filter }), 200)
-  })
-  app.openapi(timeseriesRoute, async c => {
-    const { id } = c.req.valid('param')
-    const { filter, group_by = [], limit, ...asked } = c.req.valid('query')
-    return c.json(await timeseries(desk, { ...asked, metric: id, filters: filter }, group_by, limit), 200)
-  })
-  app.openapi(breakdownRoute, async c => {
-    const { id } = c.req.valid('param')
-    const { filter, by, order, limit, ...asked } = c.req.valid('query')
-    return c.json(await breakdown(desk, { ...asked, metric: id, filters: filter }, by, order, limit), 200)
-  })
+  return app
+    .openapi(catalogueRoute, async c => {
+      const now = Math.ceil(desk.now() / 1_000)
+      const [known] = await desk.ask(knownValuesQuestion(now - DAY_S, now, KNOWN_VALUES_MAX))
+      const dimensions = DIMENSIONS.map(id => ({ id, values: known?.[`known_${id}`] ?? [] }))
+      return c.json({ data: catalogue, dimensions, meta: NO_META }, 200)
+    })
+    .openapi(overallRoute, async c => {
+      const { id } = c.req.valid('param')
+      const { filter, ...asked } = c.req.valid('query')
+      return c.json(await overall(desk, { ...asked, metric: id, filters: filter }), 200)
+    })
+    .openapi(timeseriesRoute, async c => {
+      const { id } = c.req.valid('param')
+      const { filter, group_by = [], limit, ...asked } = c.req.valid('query')
+      return c.json(await timeseries(desk, { ...asked, metric: id, filters: filter }, group_by, limit), 200)
+    })
+    .openapi(breakdownRoute, async c => {
+      const { id } = c.req.valid('param')
+      const { filter, by, order, limit, ...asked } = c.req.valid('query')
+      return c.json(await breakdown(desk, { ...asked, metric: id, filters: filter }, by, order, limit), 200)
+    })
 }

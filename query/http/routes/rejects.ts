@@ -6,6 +6,7 @@ import { rejects } from '../../pipeline/rejects.ts'
 import { answered, time } from '../envelope.ts'
 import { rangeQuery } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
+import { needs } from '../scopes.ts'
 
 const sample = z.object({
   log_id: z.string(),
@@ -21,6 +22,7 @@ const sample = z.object({
 const rejectsRoute = createRoute({
   method: 'get',
   path: '/v1/rejects',
+  security: needs('metrics:read'),
   summary: 'Refused messages by reason, the most frequent first, with the newest of each',
   request: { query: rangeQuery },
   responses: answered(
@@ -35,6 +37,5 @@ const rejectsRoute = createRoute({
   ),
 })
 
-export function addRejectRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk): void {
+export const addRejectRoutes = (app: OpenAPIHono<RequestEnv>, desk: Desk) =>
   app.openapi(rejectsRoute, async c => c.json(await rejects(desk, c.req.valid('query')), 200))
-}

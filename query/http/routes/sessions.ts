@@ -8,6 +8,7 @@ import { FLAGS, summarise } from '../../sessions/summary.ts'
 import { answered, time } from '../envelope.ts'
 import { nothing, sessionPath } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
+import { needs } from '../scopes.ts'
 
 const unknownIsNull = z.string().nullable()
 const figure = z.number().nullable()
@@ -29,11 +30,11 @@ const summary = z.object({
 const summaryRoute = createRoute({
   method: 'get',
   path: '/v1/sessions/{id}',
+  security: needs('sessions:read'),
   summary: 'One session: context, begin and end, every metric over all of it, flags',
   request: { params: sessionPath, query: nothing },
   responses: answered('The session', summary.openapi('Session')),
 })
 
-export function addSessionRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk): void {
+export const addSessionRoutes = (app: OpenAPIHono<RequestEnv>, desk: Desk) =>
   app.openapi(summaryRoute, async c => c.json(await summarise(desk, c.req.valid('param').id), 200))
-}
