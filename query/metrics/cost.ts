@@ -65,7 +65,7 @@ export function mustBeAffordable({ params }: Pick<Question<unknown>, 'params'>, 
     `about ${millions(rows)} million rows would be read, of at most ${millions(most)}: narrow from and to to about ${fitting}, name fewer groups, or take a longer step so that a coarser tier answers`,
   )
 }
-const millions = (rows: number): string => (rows / 1_000_000).toPrecision(2).replace(/\.0$/, '')
+const millions = (rows: number): string => (rows / 1_000_000).toFixed(rows < 10_000_000 ? 1 : 0)
 
 const row = z.object({ table: z.string(), first: z.number(), last: z.number(), rows: z.number() })
 

@@ -35,6 +35,8 @@ interface Generation {
   /** How many answers and rows were ever kept: once there is no room there is none again, so that what came first stays first. */
   kept: number
   rows: number
+  /** A question of it failed: from then on its requests ask for themselves, or one would find new news of old values. */
+  broken: boolean
 }
 
 const ANSWERS_MAX = 500
@@ -64,7 +66,7 @@ export function createSharing(
         else generation.rows += length
       },
       () => {
-        generation.answers.clear()
+        generation.broken = true
         if (current === generation) forget()
       },
     )
@@ -74,12 +76,12 @@ export function createSharing(
     forget,
     together(run) {
       if (!current || clock() - current.begun_ms >= share_ms)
-        current = { begun_ms: clock(), answers: new Map(), kept: 0, rows: 0 }
+        current = { begun_ms: clock(), answers: new Map(), kept: 0, rows: 0, broken: false }
       return requests.run(current, run)
     },
     async ask<Row>(question: Question<Row>) {
       const generation = requests.getStore()
-      if (!generation || !isFresh(generation)) return ask(question)
+      if (!generation || generation.broken || !isFresh(generation)) return ask(question)
       const key = `${question.id} ${JSON.stringify(question.params)} ${question.sql}`
       const known = generation.answers.get(key)
       observe(known ? 'taken' : 'asked')
