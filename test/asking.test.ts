@@ -27,14 +27,20 @@ describe('the rows a question reads', () => {
     expect(rows(`SELECT FROM ${CELLS}`, { from: 0, to: HOUR })).toBe(3_600)
     expect(rows(`SELECT FROM ${CELLS} … IN (SELECT FROM ${CELLS})`, { from: 0, to: HOUR })).toBe(7_200)
     expect(rows(`SELECT FROM ${CELLS}`, { from: 9 * HOUR, to: 10.5 * HOUR })).toBe(53_600)
-    expect(rows('SELECT FROM events_v1', { from: 5 * HOUR, to: 6 * HOUR })).toBe(28)
-    expect(rows('SELECT FROM events_v1', { from: 6 * HOUR, to: 7 * HOUR })).toBe(0)
+    expect(rows(`SELECT FROM ${CELLS}`, { then_from: 0, then_to: HOUR, now_from: 2 * HOUR, now_to: 3 * HOUR })).toBe(
+      10_800,
+    )
+    expect(rows('SELECT frame_time_us FROM events_v1', { from: 5 * HOUR, to: 6 * HOUR })).toBe(28)
+    expect(rows('SELECT kind FROM events_v1', { from: 5 * HOUR, to: 6 * HOUR })).toBeLessThan(1)
+    expect(rows('SELECT frame_time_us FROM events_v1', { from: 6 * HOUR, to: 7 * HOUR })).toBe(0)
   })
 
   test('are ten-second cells only from the cut on, and few if it is about one session or has no range', () => {
     const both = `SELECT FROM ${MINUTES} UNION ALL SELECT FROM ${CELLS}`
     expect(rows(both, { from: 0, to: 11 * HOUR, cut: 10.5 * HOUR })).toBe(6_600 + 50_000)
-    expect(rows(`SELECT FROM ${CELLS}`, { from: 0, to: HOUR, is_session_id: ['x'] })).toBe(72)
+    expect(rows(both, { from: 0, to: 11 * HOUR, recent: 10.5 * HOUR })).toBe(6_600 + 50_000)
+    expect(rows(`SELECT FROM ${CELLS} WHERE session_id IN {is:Array(UUID)}`, { from: 0, to: HOUR })).toBe(72)
+    expect(rows(`SELECT FROM ${CELLS} WHERE session_id NOT IN {not:Array(UUID)}`, { from: 0, to: HOUR })).toBe(3_600)
     expect(rows(`SELECT FROM ${CELLS}`, { since: 0 })).toBe(0)
   })
 

@@ -11,6 +11,7 @@ import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { type AppOptions, createApp } from '../query/http/app.ts'
+import { guard } from '../query/http/guard.ts'
 import { entryOf, type KeyEntry, keysOf, newKey, openKeys } from '../query/http/keys.ts'
 import type { RequestEnv } from '../query/http/problems.ts'
 import { needs, requirementsOf, SCOPES, type Scope } from '../query/http/scopes.ts'
@@ -223,6 +224,32 @@ describe('a key’s requests', () => {
     letGo()
     expect((await first).status).toBe(200)
     for (const path of ['/v1/metrics/none', '/v1/nothing', LIGHT]) expect((await ask(app, path)).status).not.toBe(429)
+  })
+})
+
+describe('an answer that is streamed', () => {
+  const streaming = () => {
+    const app = new OpenAPIHono<RequestEnv>()
+    app.use(async (c, next) => {
+      c.set('request_id', 'test')
+      await next()
+    })
+    const limits = { requests_per_second: 100, concurrent_requests: 1 }
+    app.use(guard({ keys: keysOf([hash]), limits, vitals: createQueryVitals(), requirements: () => new Map() }))
+    app.get('/rows', c => c.body(new Blob(['a,b\n', '1,2\n']).stream(), 200, { 'content-type': 'text/csv' }))
+    return async () => app.request('/rows', { headers: { authorization: `Bearer ${key}` } })
+  }
+
+  test('is one of the requests at once until it is read, or nobody reads it any more', async () => {
+    const request = streaming()
+    const first = await request()
+    expect((await request()).status).toBe(429)
+    expect(await first.text()).toBe('a,b\n1,2\n')
+    const second = await request()
+    expect(second.status).toBe(200)
+    expect((await request()).status).toBe(429)
+    await second.body?.cancel()
+    expect((await request()).status).toBe(200)
   })
 })
 

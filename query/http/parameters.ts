@@ -119,12 +119,14 @@ export const metricPath = z.object({
   id: parsed(metricId, 'the id of a metric; GET /v1/metrics lists them', 'unknown_metric').openapi({
     type: 'string',
     enum: METRIC_IDS,
+    description: 'Of a metric; `GET /v1/metrics` says what each means',
   }),
 })
 export const sessionPath = z.object({
   id: parsed(sessionId, 'a session id: a lower-case UUID', 'bad_session_id').openapi({
     type: 'string',
     format: 'uuid',
+    description: 'Of a session: a lower-case UUID',
   }),
 })
 

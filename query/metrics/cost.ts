@@ -1,9 +1,10 @@
 /**
  * What a question would cost, before it is asked: the rows it has to read, as far as its text tells. Each table it names is counted over
- * its range (`from`, `to`, `cut`) as often as it is named, so groups that are chosen first count twice. Questions without a range read
- * little by their nature. ClickHouse's own limits stand behind this one; this one answers at once and says what to narrow.
+ * its range (the parameters called `from`, `to`, `cut`) as often as it is named, so groups that are chosen first count twice. Questions
+ * without a range read little by their nature. ClickHouse's own limits stand behind this one; this one answers at once and says what to narrow.
  */
 import { z } from 'zod'
+import type { Params } from '../../ingest/store/clickhouse.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import { Mistake } from './mistake.ts'
 import type { Ask, Question } from './question.ts'
@@ -20,10 +21,13 @@ export interface Span {
 export type Ledger = readonly Span[]
 
 const EVENTS = 'events_v1'
+const FINEST = TIERS['10s'].table
 const CELLS: readonly string[] = Object.values(TIERS).map(({ table }) => table)
-/** A raw row carries arrays of frames, of which cells are made on the fly. */
-const EVENT_WEIGHT = 4
-/** Of one session's question: its cells are found by an index. */
+/** A raw row carries an array of frames, of which cells are made on the fly; whoever does not read it reads little. */
+const FRAMES = 'frame_time_us'
+const EVENT_WEIGHTS = { with_frames: 4, without: 0.05 } as const
+/** Of a question about sessions by their ids, which indexes find. */
+const BY_SESSION = /\bsession_id (=|IN) \{/
 const SESSION_SHARE = 0.02
 
 export const ROWS_MAX = 200_000_000
@@ -38,26 +42,38 @@ const overlap = ({ first, last }: Span, from: number, to: number): number =>
 const rowsIn = (ledger: Ledger, table: string, from: number, to: number): number =>
   ledger.reduce((sum, span) => (span.table === table ? sum + span.rows * overlap(span, from, to) : sum), 0)
 
+/** From the first to the last of the ranges that are bound. */
+function rangeOf(params: Params): { readonly from: number; readonly to: number } | undefined {
+  const bound = (name: RegExp): number[] =>
+    Object.entries(params).flatMap(([key, value]) => (name.test(key) && typeof value === 'number' ? [value] : []))
+  const [froms, tos] = [bound(/(^|_)from(_|$)/), bound(/(^|_)to(_|$)/)]
+  return froms.length > 0 && tos.length > 0 ? { from: Math.min(...froms), to: Math.max(...tos) } : undefined
+}
+
 export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'params'>, ledger: Ledger): number {
-  const { from, to, cut, is_session_id } = params
-  if (typeof from !== 'number' || typeof to !== 'number') return 0
+  const range = rangeOf(params)
+  if (!range) return 0
+  const { from, to } = range
+  // From there on the finest cells stand in for coarser ones.
+  const { cut = params.recent } = params
   const over = (table: string): number => {
     const times = sql.split(table).length - 1
     if (times === 0) return 0
-    if (table === EVENTS) return times * EVENT_WEIGHT * rowsIn(ledger, table, from, to)
-    // From the cut on the finest cells stand in for coarser ones.
-    const begin = typeof cut === 'number' && table === TIERS['10s'].table ? cut : from
-    return times * rowsIn(ledger, table, begin, to)
+    if (table === EVENTS) {
+      const weight = sql.includes(FRAMES) ? EVENT_WEIGHTS.with_frames : EVENT_WEIGHTS.without
+      return times * weight * rowsIn(ledger, table, from, to)
+    }
+    return times * rowsIn(ledger, table, typeof cut === 'number' && table === FINEST ? cut : from, to)
   }
   const rows = [EVENTS, ...CELLS].reduce((sum, table) => sum + over(table), 0)
-  return Array.isArray(is_session_id) ? rows * SESSION_SHARE * is_session_id.length : rows
+  return BY_SESSION.test(sql) ? rows * SESSION_SHARE : rows
 }
 
 /** @throws Mistake that says what to narrow, and to what */
 export function mustBeAffordable({ params }: Pick<Question<unknown>, 'params'>, rows: number, most: number): void {
   if (rows <= most) return
-  const { from, to } = params
-  const hours = typeof from === 'number' && typeof to === 'number' ? ((to - from) / 3_600) * (most / rows) : 0
+  const { from, to } = rangeOf(params) ?? { from: 0, to: 0 }
+  const hours = ((to - from) / 3_600) * (most / rows)
   const fitting = hours >= 1 ? `${Math.floor(hours)} h` : `${Math.max(1, Math.floor(hours * 60))} min`
   throw new Mistake(
     'too_expensive',
