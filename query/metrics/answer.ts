@@ -86,7 +86,7 @@ export async function overall(desk: Desk, wanted: Wanted): Promise<Answer<Value>
 }
 
 export type Point = Value & { readonly t: string } & Dimensions
-type Dimensions = Partial<Record<Dimension, string | null>>
+export type Dimensions = Partial<Record<Dimension, string | null>>
 
 /** Per step; the series of several groups one after the other. */
 export async function timeseries(
@@ -169,7 +169,7 @@ function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'v
   return { value, reason: few ? 'too_few_values' : 'not_reported', n }
 }
 
-const named = (by: readonly Dimension[], labels: readonly (string | null)[]): Dimensions =>
+export const named = (by: readonly Dimension[], labels: readonly (string | null)[]): Dimensions =>
   Object.fromEntries(by.map((name, i) => [name, labels[i] ?? null]))
 
 /** Rows arrive ordered by labels. */
@@ -185,7 +185,10 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
 }
 
 /** Only the minute tier has to know first how far it reaches; elsewhere its freshness is asked beside the rest. */
-async function subjectOf(desk: Desk, wanted: Wanted): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
+export async function subjectOf(
+  desk: Desk,
+  wanted: Omit<Wanted, 'metric'>,
+): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
   const window = chooseWindow(wanted, desk.now(), desk.retention)
   const condition = conditionOf(wanted.filters)
   const freshness = freshnessOf(desk, window)
