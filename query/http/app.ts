@@ -18,6 +18,7 @@ import { notReady } from './readiness.ts'
 import { addDistributionRoutes } from './routes/distribution.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
+import { addSessionListRoutes } from './routes/session-list.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
 import type { QueryVitals } from './vitals.ts'
 
@@ -60,6 +61,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
 
   addMetricRoutes(app, desk)
   addDistributionRoutes(app, desk)
+  addSessionListRoutes(app, desk)
   addSessionRoutes(app, desk)
   addRejectRoutes(app, desk)
   app.get('/livez', c => c.text('ok\n'))

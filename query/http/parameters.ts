@@ -24,6 +24,8 @@ const CODES: Readonly<Record<string, MistakeCode>> = {
   group_by: 'unknown_dimension',
   by: 'unknown_dimension',
   limit: 'bad_limit',
+  where: 'bad_condition',
+  cursor: 'bad_cursor',
   order: 'bad_order',
 }
 

@@ -24,6 +24,7 @@ export class AskedApi {
   readonly app: ReturnType<typeof createApp>
   readonly authorization: string
   readonly #seed: Seed
+  #ahead_ms = 0
 
   private constructor(config: StoreConfig, now_ms: number) {
     const { database } = config
@@ -39,7 +40,7 @@ export class AskedApi {
       vitals: createQueryVitals(),
       log: createLog('test', 'silent'),
       loopback_only: true,
-      now: () => now_ms,
+      now: () => now_ms + this.#ahead_ms,
     })
   }
 
@@ -47,6 +48,11 @@ export class AskedApi {
     const config = { ...clickhouse, database }
     await migrate(config, RETENTION)
     return new AskedApi(config, now_ms)
+  }
+
+  /** Moves its clock on. */
+  advance(ms: number): void {
+    this.#ahead_ms += ms
   }
 
   /** Stores the events, and settles whatever is due since their first. */

@@ -96,19 +96,19 @@ const slowerRoute = createRoute({
   ),
 })
 
-export function addDistributionRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk): void {
-  app.openapi(distributionRoute, async c => {
-    const { id } = c.req.valid('param')
-    const { filter, buckets, ...asked } = c.req.valid('query')
-    return c.json(await distribution(desk, { ...asked, metric: id, filters: filter }, buckets), 200)
-  })
-  app.openapi(heatmapRoute, async c => {
-    const { id } = c.req.valid('param')
-    const { filter, buckets, ...asked } = c.req.valid('query')
-    return c.json(await heatmap(desk, { ...asked, metric: id, filters: filter }, buckets), 200)
-  })
-  app.openapi(slowerRoute, async c => {
-    const { filter, threshold_us, by = [], limit, ...asked } = c.req.valid('query')
-    return c.json(await slowerThan(desk, { ...asked, filters: filter }, threshold_us, by, limit), 200)
-  })
-}
+export const addDistributionRoutes = (app: OpenAPIHono<RequestEnv>, desk: Desk) =>
+  app
+    .openapi(distributionRoute, async c => {
+      const { id } = c.req.valid('param')
+      const { filter, buckets, ...asked } = c.req.valid('query')
+      return c.json(await distribution(desk, { ...asked, metric: id, filters: filter }, buckets), 200)
+    })
+    .openapi(heatmapRoute, async c => {
+      const { id } = c.req.valid('param')
+      const { filter, buckets, ...asked } = c.req.valid('query')
+      return c.json(await heatmap(desk, { ...asked, metric: id, filters: filter }, buckets), 200)
+    })
+    .openapi(slowerRoute, async c => {
+      const { filter, threshold_us, by = [], limit, ...asked } = c.req.valid('query')
+      return c.json(await slowerThan(desk, { ...asked, filters: filter }, threshold_us, by, limit), 200)
+    })
