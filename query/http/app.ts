@@ -19,6 +19,7 @@ import { addDistributionRoutes } from './routes/distribution.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionListRoutes } from './routes/session-list.ts'
+import { addSessionTimelineRoutes } from './routes/session-timeline.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
 import type { QueryVitals } from './vitals.ts'
 
@@ -63,6 +64,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addDistributionRoutes(app, desk)
   addSessionListRoutes(app, desk)
   addSessionRoutes(app, desk)
+  addSessionTimelineRoutes(app, desk)
   addRejectRoutes(app, desk)
   app.get('/livez', c => c.text('ok\n'))
   app.get('/readyz', async c => {
