@@ -11,11 +11,13 @@ import type { Log } from '../../ingest/runtime/log.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
 import { createAsk } from '../metrics/question.ts'
+import { createAskStreamed } from '../metrics/streamed.ts'
 import type { Keys } from './keys.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
 import { addDistributionRoutes } from './routes/distribution.ts'
+import { addExportRoutes } from './routes/export.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionListRoutes } from './routes/session-list.ts'
@@ -41,9 +43,9 @@ const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 
 export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   const { store, vitals, log } = options
-  const ask = createAsk(store, (question, seconds, ok) =>
-    vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds),
-  )
+  const observe = (question: string, seconds: number, ok: boolean): void =>
+    vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds)
+  const ask = createAsk(store, observe)
   const desk = { ask, retention: options.retention, now: options.now ?? Date.now }
   const app = new OpenAPIHono<RequestEnv>({
     defaultHook: result => {
@@ -65,6 +67,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addSessionListRoutes(app, desk)
   addSessionRoutes(app, desk)
   addSessionTimelineRoutes(app, desk)
+  addExportRoutes(app, { ...desk, askStreamed: createAskStreamed(store, observe) }, log)
   addRejectRoutes(app, desk)
   app.get('/livez', c => c.text('ok\n'))
   app.get('/readyz', async c => {

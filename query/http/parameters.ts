@@ -26,6 +26,7 @@ const CODES: Readonly<Record<string, MistakeCode>> = {
   limit: 'bad_limit',
   where: 'bad_condition',
   cursor: 'bad_cursor',
+  metric: 'unknown_metric',
   order: 'bad_order',
 }
 

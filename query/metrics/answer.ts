@@ -140,9 +140,7 @@ export async function breakdown(
   const metric = METRICS[wanted.metric]
   if (by.length === 0 || by.length > DIMENSIONS_MAX)
     throw new Mistake('bad_parameter', 'by', `name one to ${DIMENSIONS_MAX} dimensions`)
-  if (asked === 'impact' && metric.bad === undefined)
-    throw new Mistake('bad_order', 'order', `${wanted.metric} counts nothing bad, so no group has an impact on it`)
-  const order = asked ?? (metric.bad === undefined ? 'value' : 'impact')
+  const order = orderOf(wanted.metric, asked)
   const { subject, freshness } = await subjectOf(desk, wanted)
   const [rows, [behind], fresh] = await Promise.all([
     desk.ask(breakdownQuestion(metric, subject, by, order, limit)),
@@ -160,9 +158,17 @@ export async function breakdown(
   return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), groups_total } }
 }
 
+/** @throws Mistake naming `order` */
+export function orderOf(id: MetricId, asked: Order | undefined): Order {
+  const countsBad = METRICS[id].bad !== undefined
+  if (asked === 'impact' && !countsBad)
+    throw new Mistake('bad_order', 'order', `${id} counts nothing bad, so no group has an impact on it`)
+  return asked ?? (countsBad ? 'impact' : 'value')
+}
+
 const NOTHING: Value = { value: null, reason: 'no_data', n: 0 }
 
-function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'value' | 'n'>): Value {
+export function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'value' | 'n'>): Value {
   if (value !== null) return { value, n }
   if (n === 0) return NOTHING
   const few = !condition.one_session && n < METRICS[id].min_count

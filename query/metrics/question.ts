@@ -34,7 +34,7 @@ export const QUERY_SECONDS_MAX = 10
 const QUERY_BYTES_MAX = 2_000_000_000
 const QUERY_ROWS_MAX = 100_000
 
-const LIMITS: Settings = {
+export const LIMITS: Settings = {
   max_execution_time: QUERY_SECONDS_MAX,
   max_memory_usage: QUERY_BYTES_MAX,
   max_result_rows: QUERY_ROWS_MAX,

@@ -146,7 +146,7 @@ export async function listSessions(
 
 const rangeOf = ({ from, to, tier }: Cursor) => ({ from: { at_ms: from * 1_000 }, to: { at_ms: to * 1_000 }, tier })
 
-const listed = (found: SessionRow, ids: readonly MetricId[]): ListedSession => ({
+export const listed = (found: SessionRow, ids: readonly MetricId[]): ListedSession => ({
   session_id: found.session_id,
   context: Object.fromEntries(
     DIMENSIONS.map((name, i) => [name, found.context[i] ?? null]),
