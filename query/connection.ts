@@ -22,6 +22,7 @@ export function connect(first: StoreConfig): Connection {
   return {
     store: {
       query: (sql, params, settings) => current.query(sql, params, settings),
+      stream: (sql, params, settings) => current.stream(sql, params, settings),
       command: (sql, params, settings) => current.command(sql, params, settings),
       insertNative: (sql, block, params, settings) => current.insertNative(sql, block, params, settings),
       ping: () => current.ping(),

@@ -143,10 +143,12 @@ const resends = (where: string) => `
  * Cells of raw events, as a SELECT: t, session_id, then every cell column. `where` chooses whole buckets of `t10`.
  * A resend counts once. (Leaving them out by position costs 0.3 µs of CPU per event; `ORDER BY … LIMIT 1 BY` 1.2, as it sorts the
  * frames too; `LIMIT 1 BY` unsorted next to nothing, but would make the cell depend on the order of reading.)
+ * @param further columns that no tier keeps: name → aggregate over the events of the cell
  */
-export function cellsFromEvents(where: string): string {
-  const columns = Object.entries(CELL_COLUMNS).map(([name, { fromEvents }]) => `${fromEvents} AS cell_${name}`)
-  return `SELECT ${KEY}, ${COLUMN_NAMES.map(name => `cell_${name} AS ${name}`).join(', ')}
+export function cellsFromEvents(where: string, further: Readonly<Record<string, string>> = {}): string {
+  const aggregates = Object.entries(CELL_COLUMNS).map(([name, { fromEvents }]) => [name, fromEvents] as const)
+  const columns = [...aggregates, ...Object.entries(further)].map(([name, sql]) => `${sql} AS cell_${name}`)
+  return `SELECT ${KEY}, ${[...COLUMN_NAMES, ...Object.keys(further)].map(name => `cell_${name} AS ${name}`).join(', ')}
 FROM (
   WITH
     ${EVENT_TERMS}
@@ -170,3 +172,13 @@ FROM (
   GROUP BY cell_t, session_id
 )`
 }
+
+/**
+ * Single events, each once, as a SELECT of expressions over their columns and the terms per frame that cells are made of. `where`
+ * chooses whole buckets of `t10`.
+ */
+export const eachEventOnce = (expressions: string, where: string): string => `WITH
+    ${EVENT_TERMS}
+  SELECT ${expressions}
+  FROM events_v1
+  WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (log_id, kafka_partition, kafka_offset) NOT IN (${resends(where)})`

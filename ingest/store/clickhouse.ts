@@ -18,6 +18,8 @@ export type Settings = Readonly<Record<string, string | number>>
 export interface Store {
   /** Rows of a SELECT, as JSON objects (64-bit integers as numbers: ours stay below 2^53). */
   query<Row>(sql: string, params?: Params, settings?: Settings): Promise<Row[]>
+  /** The same rows, a few at a time, no faster than they are taken. Whoever stops taking them closes the connection. */
+  stream<Row>(sql: string, params?: Params, settings?: Settings): AsyncGenerator<Row[], void, undefined>
   /** A statement without rows. */
   command(sql: string, params?: Params, settings?: Settings): Promise<void>
   /** An INSERT whose data is one Native block. Resolves once ClickHouse has answered OK. */
@@ -47,6 +49,10 @@ export function openStore(config: StoreConfig, options: { readonly timeout_ms?: 
     async query<Row>(sql: string, params: Params = {}, settings: Settings = {}) {
       const answer = await client.query({ ...request(sql, params, settings), format: 'JSONEachRow' })
       return answer.json<Row>()
+    },
+    async *stream<Row>(sql: string, params: Params = {}, settings: Settings = {}) {
+      const answer = await client.query({ ...request(sql, params, settings), format: 'JSONEachRow' })
+      for await (const rows of answer.stream<Row>()) yield rows.map(row => row.json())
     },
     async command(sql, params = {}, settings = {}) {
       await client.command(request(sql, params, settings))

@@ -65,7 +65,7 @@ export async function prepareBroker(options: BrokerOptions): Promise<Command> {
   }
   const log_dir = await prepareStorage(directory, kafkaVersion(jars), async (fresh, cluster_id) => {
     const config = await configure('format.properties', fresh)
-    const format = ['kafka.tools.StorageTool', 'format', '--cluster-id', cluster_id, '--config', config]
+    const format = ['kafka.tools.StorageTool', 'format', `--cluster-id=${cluster_id}`, '--config', config]
     await promisify(execFile)(java, [...jvm, ...format], { env: environment }).catch(error => {
       throw new CannotStart(`Kafka could not format ${fresh}: ${String(error.stderr || error.message).trim()}`)
     })

@@ -22,8 +22,12 @@ import { openApiOf } from './openapi.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
+import { addDistributionRoutes } from './routes/distribution.ts'
+import { addExportRoutes } from './routes/export.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
+import { addSessionListRoutes } from './routes/session-list.ts'
+import { addSessionTimelineRoutes } from './routes/session-timeline.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
 import { type Requirements, requirementsOf } from './scopes.ts'
 import type { QueryVitals } from './vitals.ts'
@@ -49,7 +53,13 @@ type RoutesOf<Add> = Add extends (...given: never[]) => OpenAPIHono<RequestEnv, 
 /** All routes, for `hc`. */
 export type Api = Hono<
   RequestEnv,
-  RoutesOf<typeof addMetricRoutes> & RoutesOf<typeof addSessionRoutes> & RoutesOf<typeof addRejectRoutes>
+  RoutesOf<typeof addMetricRoutes> &
+    RoutesOf<typeof addDistributionRoutes> &
+    RoutesOf<typeof addSessionListRoutes> &
+    RoutesOf<typeof addSessionRoutes> &
+    RoutesOf<typeof addSessionTimelineRoutes> &
+    RoutesOf<typeof addExportRoutes> &
+    RoutesOf<typeof addRejectRoutes>
 >
 
 const URL_MAX = 8_192
@@ -60,7 +70,7 @@ const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   const { store, vitals, log } = options
   const limits = { ...CALL_LIMITS, ...options.limits }
-  const { direct, sharing } = createAsking(
+  const { direct, sharing, streamed } = createAsking(
     store,
     { ...ASKING_LIMITS, ...options.asking },
     options.share_ms ?? 0,
@@ -85,7 +95,11 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   app.use('/v1/*', together(sharing))
 
   addMetricRoutes(app, desk)
+  addDistributionRoutes(app, desk)
+  addSessionListRoutes(app, desk)
   addSessionRoutes(app, desk)
+  addSessionTimelineRoutes(app, desk)
+  addExportRoutes(app, { ...desk, askStreamed: streamed }, log)
   addRejectRoutes(app, desk)
   requirements = requirementsOf(app)
 

@@ -7,6 +7,7 @@ import { createLedger, HEAVY_ROWS, mustBeAffordable, ROWS_MAX, rowsToRead } from
 import { createLane, LANE_BOUNDS, type LaneBounds, type LaneName, type LaneVitals } from '../metrics/lanes.ts'
 import { type Ask, createAsk } from '../metrics/question.ts'
 import { createSharing, type Sharing } from '../metrics/sharing.ts'
+import { type AskStreamed, createAskStreamed } from '../metrics/streamed.ts'
 import type { QueryVitals } from './vitals.ts'
 
 export interface AskingLimits {
@@ -22,12 +23,15 @@ export interface Asking {
   /** Past everything but ClickHouse's limits: for probes, which want to know how it is now. */
   readonly direct: Ask
   readonly sharing: Sharing
+  /** Of an export. Not in a lane: most of its time goes by while its reader reads. */
+  readonly streamed: AskStreamed
 }
 
 export function createAsking(store: Store, limits: AskingLimits, share_ms: number, vitals: QueryVitals): Asking {
-  const direct = createAsk(store, (question, seconds, ok) =>
-    vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds),
-  )
+  const observe = (question: string, seconds: number, ok: boolean): void =>
+    vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds)
+  const direct = createAsk(store, observe)
+  const stream = createAskStreamed(store, observe)
   const ledger = createLedger(direct)
   const seen: LaneVitals = {
     moved(lane, running, waiting) {
@@ -47,5 +51,9 @@ export function createAsking(store: Store, limits: AskingLimits, share_ms: numbe
     return lanes[rows < limits.heavy_rows ? 'light' : 'heavy'](() => direct(question))
   }
   const sharing = createSharing(inLane, { share_ms, observe: result => vitals.shared.inc({ result }) })
-  return { direct, sharing }
+  const streamed: AskStreamed = async function* (question) {
+    mustBeAffordable(question, rowsToRead(question, await ledger()), limits.rows_max)
+    yield* stream(question)
+  }
+  return { direct, sharing, streamed }
 }

@@ -76,7 +76,10 @@ export const PROBLEMS = {
   503: refused('The store does not answer, or too many others ask; Retry-After says when to try again'),
 } as const
 
-export const answered = <Row extends z.ZodType>(description: string, row: Row) => ({
+export const answered = <Row extends z.ZodType>(description: string, row: Row) => answeredWith(description, row, meta)
+
+/** With more in `meta` than every answer has. */
+export const answeredWith = <Row extends z.ZodType, M extends z.ZodType>(description: string, row: Row, meta: M) => ({
   200: { description, content: { 'application/json': { schema: z.object({ data: z.array(row), meta }) } } },
   ...PROBLEMS,
 })

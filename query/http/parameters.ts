@@ -24,6 +24,9 @@ const CODES: Readonly<Record<string, MistakeCode>> = {
   group_by: 'unknown_dimension',
   by: 'unknown_dimension',
   limit: 'bad_limit',
+  where: 'bad_condition',
+  cursor: 'bad_cursor',
+  metric: 'unknown_metric',
   order: 'bad_order',
 }
 
@@ -39,12 +42,17 @@ const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mis
       return z.NEVER
     })
 
+const MOMENT = 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m'
 const moment = (fallback: string) =>
-  parsed(parseMoment, 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m').prefault(fallback).openapi({
+  parsed(parseMoment, MOMENT).prefault(fallback).openapi({
     type: 'string',
     example: fallback,
     description: 'ISO 8601 with its zone, epoch milliseconds, `now`, or `now-15m`',
   })
+
+/** @param fallback in words */
+export const momentOf = (fallback: string) =>
+  parsed(parseMoment, MOMENT).openapi({ type: 'string', example: 'now-15m', description: `${MOMENT}; ${fallback}` })
 
 const filter = z
   .union([z.string().max(TEXT_MAX), z.array(z.string().max(TEXT_MAX)).max(FILTERS_MAX)])

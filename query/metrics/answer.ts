@@ -86,7 +86,7 @@ export async function overall(desk: Desk, wanted: Wanted): Promise<Answer<Value>
 }
 
 export type Point = Value & { readonly t: string } & Dimensions
-type Dimensions = Partial<Record<Dimension, string | null>>
+export type Dimensions = Partial<Record<Dimension, string | null>>
 
 /** Per step; the series of several groups one after the other. */
 export async function timeseries(
@@ -140,9 +140,7 @@ export async function breakdown(
   const metric = METRICS[wanted.metric]
   if (by.length === 0 || by.length > DIMENSIONS_MAX)
     throw new Mistake('bad_parameter', 'by', `name one to ${DIMENSIONS_MAX} dimensions`)
-  if (asked === 'impact' && metric.bad === undefined)
-    throw new Mistake('bad_order', 'order', `${wanted.metric} counts nothing bad, so no group has an impact on it`)
-  const order = asked ?? (metric.bad === undefined ? 'value' : 'impact')
+  const order = orderOf(wanted.metric, asked)
   const { subject, freshness } = await subjectOf(desk, wanted)
   const [rows, [behind], fresh] = await Promise.all([
     desk.ask(breakdownQuestion(metric, subject, by, order, limit)),
@@ -160,16 +158,24 @@ export async function breakdown(
   return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), groups_total } }
 }
 
+/** @throws Mistake naming `order` */
+export function orderOf(id: MetricId, asked: Order | undefined): Order {
+  const countsBad = METRICS[id].bad !== undefined
+  if (asked === 'impact' && !countsBad)
+    throw new Mistake('bad_order', 'order', `${id} counts nothing bad, so no group has an impact on it`)
+  return asked ?? (countsBad ? 'impact' : 'value')
+}
+
 const NOTHING: Value = { value: null, reason: 'no_data', n: 0 }
 
-function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'value' | 'n'>): Value {
+export function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'value' | 'n'>): Value {
   if (value !== null) return { value, n }
   if (n === 0) return NOTHING
   const few = !condition.one_session && n < METRICS[id].min_count
   return { value, reason: few ? 'too_few_values' : 'not_reported', n }
 }
 
-const named = (by: readonly Dimension[], labels: readonly (string | null)[]): Dimensions =>
+export const named = (by: readonly Dimension[], labels: readonly (string | null)[]): Dimensions =>
   Object.fromEntries(by.map((name, i) => [name, labels[i] ?? null]))
 
 /** Rows arrive ordered by labels. */
@@ -185,7 +191,10 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
 }
 
 /** Only the minute tier has to know first how far it reaches; elsewhere its freshness is asked beside the rest. */
-async function subjectOf(desk: Desk, wanted: Wanted): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
+export async function subjectOf(
+  desk: Desk,
+  wanted: Omit<Wanted, 'metric'>,
+): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
   const window = chooseWindow(wanted, desk.now(), desk.retention)
   const condition = conditionOf(wanted.filters)
   const freshness = freshnessOf(desk, window)

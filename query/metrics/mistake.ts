@@ -19,6 +19,9 @@ export const MISTAKES = [
   'bad_order',
   'bad_session_id',
   'bad_parameter',
+  'no_distribution',
+  'bad_condition',
+  'bad_cursor',
   /** Well put, but more than one question may cost. */
   'too_expensive',
 ] as const

@@ -36,7 +36,7 @@ const QUERY_ROWS_MAX = 100_000
 /** More than two cores read in QUERY_SECONDS_MAX; what cost.ts lets in is far below. */
 const QUERY_ROWS_READ_MAX = 2_000_000_000
 
-const LIMITS: Settings = {
+export const LIMITS: Settings = {
   max_execution_time: QUERY_SECONDS_MAX,
   max_memory_usage: QUERY_BYTES_MAX,
   max_rows_to_read: QUERY_ROWS_READ_MAX,

@@ -17,7 +17,7 @@ export interface Subject {
   readonly condition: Condition
 }
 
-const grouping = ({ window, condition }: Subject) => ({ tier: window.tier, where: condition })
+export const grouping = ({ window, condition }: Subject) => ({ tier: window.tier, where: condition })
 export const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject) => ({
   from,
   to,
@@ -72,9 +72,10 @@ export const overallQuestion = (metric: Metric, subject: Subject): Question<z.in
 })
 
 /** '' in a cell is unknown, and unknown is null in an answer. One per dimension, in the order asked. */
-const labels = { labels: z.array(z.string().transform(text => (text === '' ? null : text))) }
-const labelsSql = (by: readonly Dimension[]): string => `[${by.map(name => `toString(${name})`).join(', ')}] AS labels`
-const keysOf = (by: readonly Dimension[]) => Object.fromEntries(by.map(name => [name, name] as const))
+export const labels = { labels: z.array(z.string().transform(text => (text === '' ? null : text))) }
+export const labelsSql = (by: readonly Dimension[]): string =>
+  `[${by.map(name => `toString(${name})`).join(', ')}] AS labels`
+export const keysOf = (by: readonly Dimension[]) => Object.fromEntries(by.map(name => [name, name] as const))
 
 const pointRow = z.object({ t: z.number(), ...value, ...labels })
 export type PointRow = z.infer<typeof pointRow>

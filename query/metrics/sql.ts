@@ -34,8 +34,8 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
   return `(${settled(TIERS.minute.table, 'from', 'cut')} UNION ALL ${settled(TIERS['10s'].table, 'cut', 'to')})`
 }
 
-/** What a merged cell has beside the cells' own columns. */
-const COUNTS = ['sessions', 'cells'] as const
+/** What a merged cell has beside the cells' own columns: how many sessions and cells, and the first and last bucket, as `t`. */
+const COUNTS = ['sessions', 'cells', 'first_t', 'last_t'] as const
 /** From a speaker's least to its greatest sequence number; 0 where it never spoke. Of one session's merged cell. */
 const seqsBetween = (source: string): string => `ifNull(toInt64(s_${source}_seq_max) - s_${source}_seq_min + 1, 0)`
 /**
@@ -104,9 +104,11 @@ FROM (
 const groupBy = (names: readonly string[]): string =>
   names.length > 0 ? `GROUP BY ${list(names)}` : 'HAVING count() > 0'
 
+const TIMES = ['min(t) AS m_first_t', 'max(t) AS m_last_t']
+
 function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[]): string {
   const merged = columns.map(column => `${merge(column, column)} AS m_${column}`)
-  return `SELECT ${list([...keysSql, ...merged, 'uniqExact(session_id) AS m_sessions', 'count() AS m_cells'])}
+  return `SELECT ${list([...keysSql, ...merged, 'uniqExact(session_id) AS m_sessions', 'count() AS m_cells', ...TIMES])}
     FROM ${cells} ${groupBy(names)}`
 }
 
@@ -121,10 +123,13 @@ function mergedBySession(
   const all = [...new Set([...columns, ...SEQ_COLUMNS])]
   const inner = all.map(column => `${merge(column, column)} AS s_${column}`)
   const merged = columns.map(column => `${merge(column, `s_${column}`)} AS m_${column}`)
-  const counted = perSession.map(name => `sum(${PER_SESSION[name]}) AS m_${name}`)
-  return `SELECT ${list([...names, ...merged, ...counted, 'count() AS m_sessions', 'sum(s_cells) AS m_cells'])}
+  const counted = [
+    ...perSession.map(name => `sum(${PER_SESSION[name]}) AS m_${name}`),
+    ...['count() AS m_sessions', 'sum(s_cells) AS m_cells', 'min(s_first_t) AS m_first_t', 'max(s_last_t) AS m_last_t'],
+  ]
+  return `SELECT ${list([...names, ...merged, ...counted])}
     FROM (
-      SELECT ${list([...keysSql, 'session_id', ...inner, 'count() AS s_cells'])}
+      SELECT ${list([...keysSql, 'session_id', ...inner, 'count() AS s_cells', 'min(t) AS s_first_t', 'max(t) AS s_last_t'])}
       FROM ${cells} GROUP BY ${list([...names, 'session_id'])}
     ) ${groupBy(names)}`
 }

@@ -44,10 +44,10 @@ const SILENT_MS = 60_000
 const COMPLETE_ENOUGH_PCT = 99
 const UNEXPECTED: readonly (string | null)[] = ['network', 'host_failure', 'client_crash', 'timeout']
 
-const spanRow = z.object({ tier: z.enum(['events', '10s', 'minute']), first: z.number(), last: z.number() })
+export const spanRow = z.object({ tier: z.enum(['events', '10s', 'minute']), first: z.number(), last: z.number() })
 
 /** Where each tier has the session: first and last bucket, in epoch seconds. The 10-second and minute tables index session ids. */
-function spanQuestion(id: string, now_ms: number): Question<z.infer<typeof spanRow>> {
+export function spanQuestion(id: string, now_ms: number): Question<z.infer<typeof spanRow>> {
   const of = (tier: AnswerTier, table: string, column: string, and: string): string =>
     `SELECT '${tier}' AS tier, toUnixTimestamp(min(${column})) AS first, toUnixTimestamp(max(${column})) AS last
      FROM ${table} WHERE session_id = {id:UUID} AND ${and} HAVING count() > 0`
