@@ -20,7 +20,7 @@ import {
 import { escaped } from '../query/pipeline/rejects.ts'
 
 const NOW = Date.UTC(2026, 10, 22, 19, 3, 7, 250)
-const KEPT = { raw_days: 30, cell_days: 30, minute_days: 400 }
+const KEPT = { raw_days: 30, cell_days: 30, minute_days: 400, hour_days: 1_200, session_days: 1_200 }
 const HOUR_MS = 3_600_000
 
 const windowOf = (from_ms: number, to_ms: number, rest: Partial<Asked> = {}): Window =>

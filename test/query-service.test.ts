@@ -16,7 +16,7 @@ import { createQueryVitals } from '../query/http/vitals.ts'
 import { keyFor } from './support/seed.ts'
 import { sharedServices, temporaryDirectory, unique } from './support/services.ts'
 
-const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
+const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400, hour_days: 1_200, session_days: 1_200 }
 const { key, hash } = keyFor('service tests')
 const authorization = `Bearer ${key}`
 

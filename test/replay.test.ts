@@ -86,7 +86,13 @@ class Refusals {
 
   static async keep(messages: readonly Kept[]): Promise<Refusals> {
     const refusals = new Refusals(unique('replay'))
-    await migrate(refusals.config, { raw_days: 30, cell_days: 30, minute_days: 400 })
+    await migrate(refusals.config, {
+      raw_days: 30,
+      cell_days: 30,
+      minute_days: 400,
+      hour_days: 1_200,
+      session_days: 1_200,
+    })
     const admin = refusals.kafka.admin()
     await admin.connect()
     const configEntries = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }]
