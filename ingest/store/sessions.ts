@@ -66,7 +66,15 @@ const DROP_MOVED = `INSERT INTO ${SESSIONS_TABLE} (t, session_id, last_t, settle
 /** Settles every session heard of in the hours, over its whole life. */
 export async function settleSessions(store: Store, hours: readonly DueBucket[]): Promise<void> {
   if (hours.length === 0) return
-  const starts = hours.map(({ t }) => t)
+  const settled_at = await writeSessions(
+    store,
+    hours.map(({ t }) => t),
+  )
+  await noteSettled(store, 'session', hours, settled_at)
+}
+
+/** @returns what its rows are stamped with */
+export async function writeSessions(store: Store, starts: readonly number[]): Promise<string> {
   const params = { hours: starts, first: Math.min(...starts), last: Math.max(...starts) }
   const settings = { log_comment: `${SETTLE_COMMENT}session` }
   await store.command(WIDEN, params, settings)
@@ -82,5 +90,5 @@ export async function settleSessions(store: Store, hours: readonly DueBucket[]):
     await store.command(WRITE, { ...params, begin, end, cut, settled_at }, settings)
     await store.command(DROP_MOVED, { ...params, begin, end }, settings)
   }
-  await noteSettled(store, 'session', hours, settled_at)
+  return settled_at
 }

@@ -4,6 +4,7 @@
  * from, and that count is written last. A crash anywhere leaves nothing to repair but the work.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from './cells.ts'
 import type { Store } from './clickhouse.ts'
 
@@ -77,7 +78,7 @@ export function dueCoarser(store: Store, tier: CoarserTier | 'session', since: n
   )
 }
 
-const COLUMNS = ['t', 'session_id', ...Object.keys(CELL_COLUMNS), 'settled_at'].join(', ')
+export const TIER_COLUMNS = ['t', 'session_id', ...Object.keys(CELL_COLUMNS), 'settled_at'].join(', ')
 
 /** The store's clock: what is settled is stamped with the moment before its reading began. */
 export async function settlingBegins(store: Store): Promise<string> {
@@ -117,7 +118,7 @@ export async function writeCells(store: Store, writing: CellWriting): Promise<vo
           `t >= toDateTime({first:UInt32}, 'UTC') AND t < toDateTime({last:UInt32}, 'UTC') + ${seconds} AND intDiv(toUnixTimestamp(t), ${seconds}) * ${seconds} IN {buckets:Array(UInt32)}`,
         )
   await store.command(
-    `INSERT INTO ${writing.into ?? table} (${COLUMNS})
+    `INSERT INTO ${writing.into ?? table} (${TIER_COLUMNS})
      SELECT *, {settled_at:DateTime64(6, 'UTC')} FROM (${cells})
      SETTINGS async_insert = 0, max_partitions_per_insert_block = 1000, max_threads = 1`,
     { buckets, first: Math.min(...buckets), last: Math.max(...buckets), settled_at },
@@ -147,4 +148,22 @@ export async function settle(store: Store, tier: Tier, buckets: readonly DueBuck
   const settled_at = await settlingBegins(store)
   await writeCells(store, { tier, buckets: buckets.map(bucket => bucket.t), settled_at })
   await noteSettled(store, tier, buckets, settled_at)
+}
+
+const POLL_MS = 20
+
+/** Waits for the settlings that run now; one that begins later reads what is there by then. */
+export async function settlingsEnd(store: Store): Promise<void> {
+  const running = async (): Promise<string[]> => {
+    const rows = await store.query<{ query_id: string }>(
+      `SELECT query_id FROM system.processes WHERE startsWith(Settings['log_comment'], {prefix:String}) AND current_database = currentDatabase()`,
+      { prefix: SETTLE_COMMENT },
+    )
+    return rows.map(({ query_id }) => query_id)
+  }
+  for (let left = await running(); left.length > 0; ) {
+    await sleep(POLL_MS)
+    const now = new Set(await running())
+    left = left.filter(query_id => now.has(query_id))
+  }
 }
