@@ -15,6 +15,7 @@ import type { Keys } from './keys.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
+import { addErasureRoutes } from './routes/erasure.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
@@ -60,6 +61,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addMetricRoutes(app, desk)
   addSessionRoutes(app, desk)
   addRejectRoutes(app, desk)
+  addErasureRoutes(app, store, desk.now)
   app.get('/livez', c => c.text('ok\n'))
   app.get('/readyz', async c => {
     const waiting = await notReady(ask)
