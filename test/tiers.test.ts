@@ -22,8 +22,10 @@ import { BEHIND_SQL, everyMetricSql, paramsOf } from '../query/metrics/questions
 import { chooseWindow } from '../query/metrics/range.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
 import { eventOf, sessionId } from './support/events.ts'
+import { DEADLINE_MS, Pipeline } from './support/pipeline.ts'
 import { keyFor, Seed, settleAll } from './support/seed.ts'
-import { sharedServices, unique } from './support/services.ts'
+import { sharedServices, stopServices, unique } from './support/services.ts'
+import { until } from './support/verify.ts'
 
 const HOUR_S = 3_600
 const HOUR_MS = HOUR_S * 1_000
@@ -270,3 +272,29 @@ describe('the tier that answers', () => {
     expect(() => chooseWindow({ ...old, step: 60 }, NOW, RETENTION)).toThrow('3600 s')
   })
 })
+
+test('the ingester settles every tier, and whole sessions, by itself', async () => {
+  const pipeline = await Pipeline.start('tiers', { SETTLE_EVERY_MS: '200' })
+  try {
+    const { store: live, sender } = pipeline
+    const played = [1, 2].flatMap(n => [...heard(n, 60), ...heard(n, 3_000), ...heard(n, HOUR_S + 90)])
+    const now = Date.now()
+    await sender.sendRaw(
+      played.map(event => ({ key: event.session_id, value: JSON.stringify({ ...event, sent_at_ms: now }) })),
+    )
+    await pipeline.stored()
+    const hours = () =>
+      live.query(
+        `SELECT session_id, toUInt32(sum(events)) AS events FROM quality_per_hour_v1 FINAL GROUP BY session_id`,
+      )
+    const whole = () => live.query(`SELECT session_id, toUInt32(events) AS events FROM sessions_v1 FINAL`)
+    for (const [what, rows] of Object.entries({ hours, whole }))
+      await until(`${what} settled`, DEADLINE_MS, async () => {
+        const found = (await rows()) as { events: number }[]
+        return found.length === 2 && found.every(({ events }) => events === 6)
+      })
+  } finally {
+    await pipeline.close()
+    await stopServices()
+  }
+}, 240_000)
