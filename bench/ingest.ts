@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import { readConfig } from '../ingest/runtime/config.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
-import { due10s, dueMinutes } from '../ingest/store/settle.ts'
+import { due10s, dueCoarser } from '../ingest/store/settle.ts'
 import { brokerPart } from '../local/kafka/broker.ts'
 import { clickHousePart, ingesterPart } from '../local/parts.ts'
 import { freePort } from '../local/ports.ts'
@@ -93,7 +93,8 @@ async function bench({ sessions, seconds, rate, freshFor }: Flags): Promise<void
     for (;;) {
       const rows = await count(store)
       if (stored_s === 0 && rows >= total) stored_s = (performance.now() - begun) / 1_000
-      if (stored_s > 0 && (await due10s(store, 0)).length === 0 && (await dueMinutes(store, 0)).length <= 1) break
+      if (stored_s > 0 && (await due10s(store, 0)).length === 0 && (await dueCoarser(store, 'minute', 0)).length <= 1)
+        break
       await sleep(250)
     }
     const settled_s = (performance.now() - begun) / 1_000

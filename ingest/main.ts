@@ -14,7 +14,7 @@ import { createLog } from './runtime/log.ts'
 import { onSignal, runShutdown } from './runtime/shutdown.ts'
 import { createIngestVitals, serveVitals } from './runtime/vitals.ts'
 import { openStore, worthRetrying } from './store/clickhouse.ts'
-import { migrate } from './store/migrate.ts'
+import { migrate, retentionOf } from './store/migrate.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -75,13 +75,7 @@ async function run(accept_new_log: boolean): Promise<void> {
     return failed.length === 0 ? 0 : 1
   })
 
-  await untilReachable('ClickHouse', stopping.signal, log, () =>
-    migrate(config.clickhouse, {
-      raw_days: config.RAW_RETENTION_DAYS,
-      cell_days: config.CELL_RETENTION_DAYS,
-      minute_days: config.MINUTE_RETENTION_DAYS,
-    }),
-  )
+  await untilReachable('ClickHouse', stopping.signal, log, () => migrate(config.clickhouse, retentionOf(config)))
   await untilReachable('Kafka', stopping.signal, log, () => source.ensureTopic(config.KAFKA_PARTITIONS))
   if (stopping.signal.aborted) return
 
@@ -107,7 +101,7 @@ async function run(accept_new_log: boolean): Promise<void> {
     {
       store,
       every_ms: config.SETTLE_EVERY_MS,
-      horizon_ms: (config.RAW_RETENTION_DAYS * 24 - 24) * HOUR_MS,
+      retention: retentionOf(config),
       oldestChange_ms: () => running.takeOldestAt(),
       catchingUp: () => running.catchingUp(),
       vitals,

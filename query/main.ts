@@ -9,6 +9,7 @@ import { Command } from 'commander'
 import { ConfigError, readConfig } from '../ingest/runtime/config.ts'
 import { createLog, type Log } from '../ingest/runtime/log.ts'
 import { onSignal, runShutdown } from '../ingest/runtime/shutdown.ts'
+import { retentionOf } from '../ingest/store/migrate.ts'
 import { type Connection, connect } from './connection.ts'
 import { createApp } from './http/app.ts'
 import { openKeys } from './http/keys.ts'
@@ -48,11 +49,7 @@ async function run(): Promise<void> {
   const app = createApp({
     store: connection.store,
     keys,
-    retention: {
-      raw_days: config.RAW_RETENTION_DAYS,
-      cell_days: config.CELL_RETENTION_DAYS,
-      minute_days: config.MINUTE_RETENTION_DAYS,
-    },
+    retention: retentionOf(config),
     vitals: createQueryVitals(),
     log,
     loopback_only: LOOPBACK_HOSTS.includes(config.HTTP_HOST),

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
-import { chooseMinutes, nextEarly, quietOf, type Watch } from '../ingest/load/settler.ts'
+import { chooseEnded, nextEarly, quietOf, type Watch } from '../ingest/load/settler.ts'
 
 describe('a partition’s gate', () => {
   const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }
@@ -84,13 +84,13 @@ describe('a minute is settled', () => {
   const secondsIn = (seconds: number) => (T + seconds) * 1_000
 
   test('when it has ended and all its cells are settled', () => {
-    expect(chooseMinutes(due, new Set(), secondsIn(59))).toEqual([])
-    expect(chooseMinutes(due, new Set([T + 50]), secondsIn(70))).toEqual([])
-    expect(chooseMinutes(due, new Set(), secondsIn(70))).toEqual(due)
+    expect(chooseEnded('minute', due, new Set(), secondsIn(59))).toEqual([])
+    expect(chooseEnded('minute', due, new Set([T + 50]), secondsIn(70))).toEqual([])
+    expect(chooseEnded('minute', due, new Set(), secondsIn(70))).toEqual(due)
   })
 
   test('at last even while late events keep one of its cells changing', () => {
-    expect(chooseMinutes(due, new Set([T + 50]), secondsIn(60 + 61))).toEqual(due)
+    expect(chooseEnded('minute', due, new Set([T + 50]), secondsIn(60 + 61))).toEqual(due)
   })
 })
 

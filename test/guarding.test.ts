@@ -18,11 +18,10 @@ import { needs, requirementsOf, SCOPES, type Scope } from '../query/http/scopes.
 import { FAILED_ATTEMPTS_MAX } from '../query/http/strangers.ts'
 import { createQueryVitals } from '../query/http/vitals.ts'
 import { eventOf, sessionId } from './support/events.ts'
-import { keyFor, Seed, settleAll } from './support/seed.ts'
+import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, temporaryDirectory, unique } from './support/services.ts'
 import { until } from './support/verify.ts'
 
-const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
 const MINUTE_MS = 60_000
 const NOW = Date.now()
 const START = Math.floor(NOW / MINUTE_MS) * MINUTE_MS - 10 * MINUTE_MS

@@ -2,6 +2,7 @@
  * The OpenAPI document: whole, sound, and the one that was committed. `npm run openapi` renews that one after a route has changed; the
  * difference is what a reviewer sees of it. And the page that draws it, which needs nothing from anywhere else.
  */
+
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createLog } from '../ingest/runtime/log.ts'
@@ -11,13 +12,14 @@ import { keysOf } from '../query/http/keys.ts'
 import { SCOPES } from '../query/http/scopes.ts'
 import { createQueryVitals } from '../query/http/vitals.ts'
 import { createCheck, type Document, endpointsOf } from './fuzz/document.ts'
+import { RETENTION } from './support/seed.ts'
 
 /** Nothing here is asked of it. */
 const store = openStore({ url: 'http://127.0.0.1:1', username: '', password: '', database: '' })
 const app = createApp({
   store,
   keys: keysOf([]),
-  retention: { raw_days: 30, cell_days: 30, minute_days: 400 },
+  retention: RETENTION,
   vitals: createQueryVitals(),
   log: createLog('test', 'silent'),
   loopback_only: true,

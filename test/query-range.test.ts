@@ -1,6 +1,7 @@
 /**
  * What is asked, before anything is asked of a store: moments, steps, tiers, filters, and the words of a percentile.
  */
+
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { METRIC_IDS, METRICS } from '../query/metrics/catalogue.ts'
@@ -18,9 +19,10 @@ import {
   type Window,
 } from '../query/metrics/range.ts'
 import { escaped } from '../query/pipeline/rejects.ts'
+import { RETENTION } from './support/seed.ts'
 
 const NOW = Date.UTC(2026, 10, 22, 19, 3, 7, 250)
-const KEPT = { raw_days: 30, cell_days: 30, minute_days: 400 }
+const KEPT = RETENTION
 const HOUR_MS = 3_600_000
 
 const windowOf = (from_ms: number, to_ms: number, rest: Partial<Asked> = {}): Window =>

@@ -13,10 +13,9 @@ import { migrate } from '../ingest/store/migrate.ts'
 import { createApp } from '../query/http/app.ts'
 import { devKeyFile, keysOf, openKeys } from '../query/http/keys.ts'
 import { createQueryVitals } from '../query/http/vitals.ts'
-import { keyFor } from './support/seed.ts'
+import { keyFor, RETENTION } from './support/seed.ts'
 import { sharedServices, temporaryDirectory, unique } from './support/services.ts'
 
-const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
 const { key, hash } = keyFor('service tests')
 const authorization = `Bearer ${key}`
 

@@ -19,11 +19,10 @@ import { everyMetricSql, paramsOf } from '../query/metrics/questions.ts'
 import { chooseWindow } from '../query/metrics/range.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
 import { eventOf, sessionId } from './support/events.ts'
-import { keyFor, Seed, settleAll } from './support/seed.ts'
+import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
 
 const MINUTE_MS = 60_000
-const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
 const NOW = Date.now()
 /** Each group of tests has minutes of its own. */
 const START = Math.floor(NOW / (10 * MINUTE_MS)) * 10 * MINUTE_MS - 30 * MINUTE_MS
@@ -606,7 +605,7 @@ describe('a question that cannot be answered as put names what is wrong with it'
     ['/v1/metrics/fps_avg', { to: '2026-01-01T00:00:00' }, 400, 'bad_time', 'to'],
     ['/v1/metrics/fps_avg', { from: ['now-1h', 'now-2h'] }, 400, 'bad_time', 'from'],
     ['/v1/metrics/fps_avg', { from: 'now', to: 'now-1h' }, 400, 'bad_range', 'from'],
-    ['/v1/metrics/fps_avg', { tier: 'hour' }, 400, 'bad_tier', 'tier'],
+    ['/v1/metrics/fps_avg', { tier: 'day' }, 400, 'bad_tier', 'tier'],
     ['/v1/metrics/fps_avg', { filter: 'continent:europe' }, 400, 'unknown_dimension', 'filter'],
     ['/v1/metrics/fps_avg', { filter: 'region' }, 400, 'bad_filter', 'filter'],
     ['/v1/metrics/fps_avg', { filter: ['region:a', "session_id:' OR 1"] }, 400, 'bad_session_id', 'filter'],

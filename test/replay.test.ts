@@ -2,6 +2,7 @@
  * Refused messages, sent again once what refused them is mended: each at most once, only what would be accepted today, and counted
  * at the time it speaks of. On the real Kafka and ClickHouse, by the function and by the command.
  */
+
 import { execFile } from 'node:child_process'
 import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -16,6 +17,7 @@ import { migrate } from '../ingest/store/migrate.ts'
 import { claim } from '../ingest/store/owner.ts'
 import { eventOf } from './support/events.ts'
 import { readTopic } from './support/pipeline.ts'
+import { RETENTION } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
 import { LIMITS } from './support/verify.ts'
 
@@ -86,7 +88,7 @@ class Refusals {
 
   static async keep(messages: readonly Kept[]): Promise<Refusals> {
     const refusals = new Refusals(unique('replay'))
-    await migrate(refusals.config, { raw_days: 30, cell_days: 30, minute_days: 400 })
+    await migrate(refusals.config, RETENTION)
     const admin = refusals.kafka.admin()
     await admin.connect()
     const configEntries = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }]

@@ -2,6 +2,7 @@
  * The store against the real ClickHouse, without Kafka: our description of its tables is what they are, what is written is what is
  * read, a batch is there whole or not at all, and only its partition's owner can write it.
  */
+
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -13,11 +14,11 @@ import { type Accepted, EventRows } from '../ingest/store/columns.ts'
 import { EditedMigration, migrate, readMigrations } from '../ingest/store/migrate.ts'
 import * as native from '../ingest/store/native.ts'
 import { claim, noteProgress, OWNERS, type Progress, readProgress } from '../ingest/store/owner.ts'
-import { due10s, dueMinutes, settle, TIERS } from '../ingest/store/settle.ts'
+import { due10s, dueCoarser, settle, TIERS } from '../ingest/store/settle.ts'
 import { eventOf } from './support/events.ts'
+import { RETENTION } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
 
-const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
 const START = Math.floor(Date.now() / 60_000) * 60_000 - 10 * 60_000
 
 const inDatabase = (database: string): StoreConfig => ({ ...sharedServices().clickhouse, database })
@@ -382,20 +383,22 @@ describe('migrating', () => {
     const days = async (): Promise<Record<string, number>> => {
       const rows = await store.query<{ name: string; days: number }>(
         `SELECT name, toUInt32(extract(engine_full, 'toIntervalDay\\\\((\\\\d+)\\\\)')) AS days FROM system.tables
-         WHERE database = {database:String} AND name IN ('events_v1', 'quality_per_10s_v1', 'quality_per_minute_v1')`,
+         WHERE database = {database:String} AND name IN ('events_v1', 'quality_per_10s_v1', 'quality_per_minute_v1', 'quality_per_hour_v1', 'sessions_v1')`,
         { database: changing.database },
       )
       return Object.fromEntries(rows.map(row => [row.name, row.days]))
     }
-    for (const [raw_days, cell_days, minute_days] of [
-      [30, 30, 400],
-      [9, 8, 77],
+    for (const [raw_days, cell_days, minute_days, hour_days, session_days] of [
+      [30, 30, 400, 1_200, 1_200],
+      [9, 8, 77, 88, 99],
     ] as const) {
-      await migrate(changing, { raw_days, cell_days, minute_days })
+      await migrate(changing, { raw_days, cell_days, minute_days, hour_days, session_days })
       expect(await days()).toEqual({
         events_v1: raw_days,
         quality_per_10s_v1: cell_days,
         quality_per_minute_v1: minute_days,
+        quality_per_hour_v1: hour_days,
+        sessions_v1: session_days,
       })
     }
   }, 60_000)
@@ -410,7 +413,7 @@ describe('settling', () => {
   const since = START / 1_000 - DAY_S
   const settleAll = async (with_store = store): Promise<void> => {
     await settle(with_store, '10s', await due10s(store, since))
-    await settle(with_store, 'minute', await dueMinutes(store, since))
+    await settle(with_store, 'minute', await dueCoarser(store, 'minute', since))
   }
 
   beforeAll(async () => {
@@ -431,7 +434,7 @@ describe('settling', () => {
     const meanwhile = await cells(TIERS['10s'].table)
     await settleAll()
     expect(await due10s(store, since)).toEqual([])
-    expect(await dueMinutes(store, since)).toEqual([])
+    expect(await dueCoarser(store, 'minute', since)).toEqual([])
     expect(await cells(TIERS['10s'].table)).toEqual(meanwhile)
   })
 

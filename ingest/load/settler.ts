@@ -9,7 +9,18 @@ import type { Log } from '../runtime/log.ts'
 import type { IngestVitals } from '../runtime/vitals.ts'
 import { auditRecent } from '../store/audit.ts'
 import type { Store } from '../store/clickhouse.ts'
-import { type DueBucket, due10s, dueMinutes, settle, type Tier } from '../store/settle.ts'
+import type { Retention } from '../store/migrate.ts'
+import { settleSessions } from '../store/sessions.ts'
+import {
+  COARSER_TIERS,
+  type CoarserTier,
+  type DueBucket,
+  due10s,
+  dueCoarser,
+  settle,
+  TIERS,
+  type Tier,
+} from '../store/settle.ts'
 
 /** No new row for this long: quiet. Clients speak once a second. */
 const QUIET_MS = 3_000
@@ -21,9 +32,14 @@ const QUIET_CATCHING_UP_MS = 15_000
  */
 const EARLY_AT_MOST_EVERY_MS = 2_500
 const EARLY_SHARE = 0.1
-/** A minute that still changes after its end is settled again at most this often. */
-const LATE_MINUTE_EVERY_MS = 60_000
-const MINUTE_GRACE_MS = 3_000
+/** A bucket of a coarser tier is settled once it has ended and a little more. */
+const GRACE_MS = 3_000
+/** One in which something below keeps changing is settled all the same, at most this often. */
+const CHANGING_EVERY_MS: Readonly<Record<CoarserTier, number>> = { minute: 60_000, hour: 300_000 }
+/** An hour is sixty minutes to merge for every session, so that late events share its settling. */
+const LATE_HOUR_EVERY_MS = 300_000
+/** The sessions heard of in an hour, while that changes: each merges at most an hour of minutes, and the hours before. */
+const SESSIONS_EVERY_MS = 300_000
 /** How far back each pass looks, without a hint that older buckets changed; and how often it looks at all of them. */
 const NEAR_MS = 15 * 60_000
 const FULL_PASS_EVERY_MS = 10 * 60_000
@@ -59,26 +75,33 @@ export function quietOf(
 export const nextEarly = (now_ms: number, cost_ms: number): number =>
   now_ms + Math.max(EARLY_AT_MOST_EVERY_MS, cost_ms / EARLY_SHARE)
 
-/** Minutes that have ended and whose ten-second buckets are all settled, or that have been due for too long. */
-export function chooseMinutes(
+/** Buckets that have ended and in which all below is settled, or that have been due for too long. */
+export function chooseEnded(
+  tier: CoarserTier,
   due: readonly DueBucket[],
-  unsettled10s: ReadonlySet<number>,
+  unsettledBelow: ReadonlySet<number>,
   now_ms: number,
 ): DueBucket[] {
+  const { seconds } = TIERS[tier]
+  const starts = [...unsettledBelow].map(t => Math.floor(t / seconds) * seconds)
+  const changing = new Set(starts)
   return due.filter(({ t, settled_at_ms }) => {
-    if ((t + 60) * 1_000 + MINUTE_GRACE_MS > now_ms) return false
-    for (let bucket = t; bucket < t + 60; bucket += 10) {
-      if (unsettled10s.has(bucket)) return now_ms - Math.max(settled_at_ms, (t + 60) * 1_000) >= LATE_MINUTE_EVERY_MS
-    }
-    return true
+    const ended_ms = (t + seconds) * 1_000
+    if (ended_ms + GRACE_MS > now_ms) return false
+    if (changing.has(t)) return now_ms - Math.max(settled_at_ms, ended_ms) >= CHANGING_EVERY_MS[tier]
+    return tier === 'minute' || now_ms - settled_at_ms >= LATE_HOUR_EVERY_MS
   })
 }
+
+/** Hours whose sessions are settled now; also of one that has not ended, since sessions end at any time. */
+export const chooseSessions = (due: readonly DueBucket[], now_ms: number): DueBucket[] =>
+  due.filter(({ settled_at_ms }) => now_ms - settled_at_ms >= SESSIONS_EVERY_MS)
 
 export interface SettlerOptions {
   readonly store: Store
   readonly every_ms: number
-  /** Buckets older than this may have lost raw rows to retention, and are left as they are. */
-  readonly horizon_ms: number
+  /** Buckets of which something below may have gone by retention are left as they are. */
+  readonly retention: Retention
   /** Start of the oldest event loaded since this was last asked. */
   readonly oldestChange_ms: () => number
   /** Whether the loader is behind by more than it holds in hand. */
@@ -87,24 +110,35 @@ export interface SettlerOptions {
   readonly log: Log
 }
 
+type Settled = Tier | 'session'
+const NEVER = Number.POSITIVE_INFINITY
+const oldestOf = (left: readonly DueBucket[]): number => Math.min(NEVER, ...left.map(bucket => bucket.t * 1_000))
+
+const DAY_MS = 86_400_000
+/** How far back everything that a bucket is settled from is wholly there. */
+const horizonMs = (tier: Settled, { raw_days, cell_days, minute_days }: Retention): number => {
+  const days = { '10s': raw_days, minute: cell_days, hour: minute_days, session: cell_days }[tier]
+  return (days - 1) * DAY_MS
+}
+
 /** Runs passes until `signal` aborts. Never throws: raw rows are safe, and cells can wait. */
 export async function runSettler(options: SettlerOptions, signal: AbortSignal): Promise<void> {
   const { store, vitals, log } = options
   const watched = new Map<number, Watch>()
   let early_at_ms = 0
-  /** Start of the oldest bucket that was due and not settled yet: to be looked at again, however old. */
-  let oldestLeft_ms = Number.POSITIVE_INFINITY
+  /** Start of the oldest bucket that had ended and was not settled yet: to be looked at again, however old. */
+  const oldestLeft_ms: Record<Settled, number> = { '10s': NEVER, minute: NEVER, hour: NEVER, session: NEVER }
   let lastFull_ms = Number.NEGATIVE_INFINITY
   let lastAudit_ms = Number.NEGATIVE_INFINITY
   let failures = 0
 
   /** Returns what it cost, in milliseconds. */
-  const settleAll = async (tier: Tier, buckets: DueBucket[]): Promise<number> => {
+  const settleAll = async (tier: Settled, buckets: DueBucket[]): Promise<number> => {
     let total_ms = 0
     for (const group of grouped(buckets)) {
       if (signal.aborted) break
       const begun = performance.now()
-      await settle(store, tier, group)
+      await (tier === 'session' ? settleSessions(store, group) : settle(store, tier, group))
       const took_ms = performance.now() - begun
       total_ms += took_ms
       vitals.settleSeconds.observe({ tier }, took_ms / 1_000)
@@ -115,13 +149,15 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
 
   const pass = async (): Promise<void> => {
     const now = Date.now()
-    const oldest = Math.min(options.oldestChange_ms(), oldestLeft_ms)
     const full = now - lastFull_ms >= FULL_PASS_EVERY_MS
-    const since_ms = full
-      ? now - options.horizon_ms
-      : Math.max(now - options.horizon_ms, Math.min(now - NEAR_MS, oldest - 60_000))
-    const since = Math.floor(since_ms / 60_000) * 60
-    const due = await due10s(store, since)
+    let near_ms = Math.min(now - NEAR_MS, options.oldestChange_ms() - 60_000)
+    /** What changed below may have changed this one as well. */
+    const sinceOf = (tier: Settled): number => {
+      const horizon_ms = now - horizonMs(tier, options.retention)
+      near_ms = Math.min(near_ms, oldestLeft_ms[tier] - 60_000)
+      return Math.floor((full ? horizon_ms : Math.max(horizon_ms, near_ms)) / 60_000) * 60
+    }
+    const due = await due10s(store, sinceOf('10s'))
     const catchingUp = options.catchingUp()
     const quiet = quietOf(due, watched, now, catchingUp)
     await settleAll('10s', quiet)
@@ -130,13 +166,22 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     const early = now >= early_at_ms && !catchingUp
     if (early) early_at_ms = nextEarly(now, await settleAll('10s', unquiet))
     vitals.settleDue.set({ tier: '10s' }, early ? 0 : unquiet.length)
-    const unsettled = new Set(unquiet.map(bucket => bucket.t))
-    const minutes = await dueMinutes(store, since)
-    const chosenMinutes = chooseMinutes(minutes, unsettled, Date.now())
-    vitals.settleDue.set({ tier: 'minute' }, minutes.length - chosenMinutes.length)
-    await settleAll('minute', chosenMinutes)
-    const left = [...(early ? [] : unquiet), ...minutes.filter(bucket => !chosenMinutes.includes(bucket))]
-    oldestLeft_ms = Math.min(...left.map(bucket => bucket.t * 1_000))
+    oldestLeft_ms['10s'] = oldestOf(early ? [] : unquiet)
+    let unsettled = new Set(unquiet.map(bucket => bucket.t))
+    for (const tier of COARSER_TIERS) {
+      const coarser = await dueCoarser(store, tier, sinceOf(tier))
+      const chosen = chooseEnded(tier, coarser, unsettled, Date.now())
+      const left = coarser.filter(bucket => !chosen.includes(bucket))
+      vitals.settleDue.set({ tier }, left.length)
+      await settleAll(tier, chosen)
+      oldestLeft_ms[tier] = oldestOf(left)
+      unsettled = new Set(left.map(bucket => bucket.t))
+    }
+    const hours = await dueCoarser(store, 'session', sinceOf('session'))
+    const chosenHours = chooseSessions(hours, Date.now())
+    vitals.settleDue.set({ tier: 'session' }, hours.length - chosenHours.length)
+    await settleAll('session', chosenHours)
+    oldestLeft_ms.session = oldestOf(hours.filter(bucket => !chosenHours.includes(bucket)))
     if (full) lastFull_ms = now
     if (now - lastAudit_ms >= AUDIT_EVERY_MS) {
       const off = await auditRecent(store, now - AUDIT_WINDOW_MS)

@@ -53,6 +53,8 @@ const variables = z.object({
   RAW_RETENTION_DAYS: whole(1, 3_650).default(30),
   CELL_RETENTION_DAYS: whole(1, 3_650).default(30),
   MINUTE_RETENTION_DAYS: whole(1, 3_650).default(400),
+  HOUR_RETENTION_DAYS: whole(1, 3_650).default(1_200),
+  SESSION_RETENTION_DAYS: whole(1, 3_650).default(1_200),
 })
 
 export type Variables = z.infer<typeof variables>
@@ -76,8 +78,15 @@ export class ConfigError extends Error {
 /** The file in which the local ClickHouse keeps its generated password. */
 export const passwordFile = (dataDir: string): string => join(dataDir, 'clickhouse-password')
 
-/** Raw rows must outlive the oldest event that may still arrive by this much, or a late event would be settled alone. */
+/** What cells are settled from must outlive the oldest event that may still arrive by this much, or that would be settled alone. */
 const RETENTION_MARGIN_HOURS = 24
+const SETTLED_FROM = {
+  RAW_RETENTION_DAYS: 'raw events',
+  CELL_RETENTION_DAYS: 'ten-second cells',
+  MINUTE_RETENTION_DAYS: 'minutes',
+  HOUR_RETENTION_DAYS: 'hours',
+  SESSION_RETENTION_DAYS: 'sessions',
+} as const satisfies Partial<Record<keyof Variables, string>>
 
 /**
  * @throws ConfigError naming every variable that does not fit
@@ -86,15 +95,19 @@ export function readConfig(environment: Environment): Config {
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
   const parsed = variables.safeParse(given)
   if (!parsed.success) {
-    const faults = parsed.error.issues.map(issue => `  ${issue.path.join('.')}: ${issue.message}`)
-    throw new ConfigError(`configuration refused:\n${faults.join('\n')}`)
+    const misfits = parsed.error.issues.map(issue => `  ${issue.path.join('.')}: ${issue.message}`)
+    throw new ConfigError(`configuration refused:\n${misfits.join('\n')}`)
   }
   const values = parsed.data
-  if (values.RAW_RETENTION_DAYS * 24 < values.TOO_OLD_HOURS + RETENTION_MARGIN_HOURS) {
-    throw new ConfigError(
-      `configuration refused:\n  RAW_RETENTION_DAYS: ${values.RAW_RETENTION_DAYS} days of raw events must exceed TOO_OLD_HOURS (${values.TOO_OLD_HOURS} h) by ${RETENTION_MARGIN_HOURS} h, or late events would overwrite cells whose raw has expired`,
-    )
-  }
+  const faults = Object.entries(SETTLED_FROM).flatMap(([name, what]) => {
+    const days = values[name as keyof typeof SETTLED_FROM]
+    return days * 24 < values.TOO_OLD_HOURS + RETENTION_MARGIN_HOURS
+      ? [
+          `  ${name}: ${days} days of ${what} must exceed TOO_OLD_HOURS (${values.TOO_OLD_HOURS} h) by ${RETENTION_MARGIN_HOURS} h, or late events would overwrite cells with what is left of them`,
+        ]
+      : []
+  })
+  if (faults.length > 0) throw new ConfigError(`configuration refused:\n${faults.join('\n')}`)
   return {
     ...values,
     brokers: (values.KAFKA_BROKERS ?? `127.0.0.1:${values.KAFKA_PORT}`).split(','),

@@ -89,7 +89,7 @@ export function createIngestVitals() {
     }),
     settleSeconds: new Histogram({
       name: 'ingest_settle_seconds',
-      help: 'Time of one settling, by tier',
+      help: 'Time of one settling, by tier (and of whole sessions, hour by hour)',
       labelNames: ['tier'],
       buckets: SECONDS,
       registers,

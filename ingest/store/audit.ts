@@ -1,5 +1,6 @@
 /**
- * The central promise as SQL: every offset that Kafka delivered is one row, none twice, none missing.
+ * The central promise as SQL: every offset that Kafka delivered is one row, none twice, none missing. An offset whose row was erased
+ * (`erasures_v1`) counts as one, whether its row is gone already or not.
  */
 import type { Store } from './clickhouse.ts'
 
@@ -8,7 +9,7 @@ export interface PartitionAudit {
   readonly kafka_partition: number
   readonly first: number
   readonly next: number
-  /** Offsets between first and next that no row covers. Must be 0. */
+  /** Offsets between first and next that no row covers and no erasure. Must be 0. */
   readonly missing: number
   /** Offsets covered more than once. Must be 0. */
   readonly doubled: number
@@ -16,23 +17,36 @@ export interface PartitionAudit {
   readonly expired: number
 }
 
+const NOT_ERASED =
+  '(log_id, kafka_partition, kafka_offset) NOT IN (SELECT log_id, kafka_partition, kafka_offset FROM erasures_v1)'
+
 /** Reads every position of the log: for tests, the demo's end and the audit of a partition, not for a dashboard's refresh. */
 export const AUDIT = `
 SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,
-  sum(if(kafka_offset > ifNull(previous_next, kafka_offset), kafka_offset - assumeNotNull(previous_next), 0)) AS missing,
+  sum(if(after_row AND kafka_offset > previous_next, kafka_offset - assumeNotNull(previous_next), 0)) AS missing,
   sum(if(kafka_offset < ifNull(previous_next, 0), least(assumeNotNull(previous_next), kafka_offset + offsets) - kafka_offset, 0)) AS doubled,
   sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired
 FROM (
   SELECT log_id, kafka_partition, kafka_offset, offsets, kind, reason,
     max(toNullable(kafka_offset + offsets)) OVER (
       PARTITION BY log_id, kafka_partition ORDER BY kafka_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ) AS previous_next
-  FROM events_v1
+    ) AS previous_next,
+    -- What is erased is remembered longer than rows are kept: before the first row there is nothing to miss.
+    ifNull(max(toNullable(kind != 'erased')) OVER (
+      PARTITION BY log_id, kafka_partition ORDER BY kafka_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    ), 0) AS after_row
+  FROM (
+    SELECT log_id, kafka_partition, kafka_offset, offsets, toString(kind) AS kind, reason FROM events_v1 WHERE ${NOT_ERASED}
+    UNION ALL
+    SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1, 'erased', '' FROM erasures_v1
+  )
 )
 GROUP BY log_id, kafka_partition
 ORDER BY log_id, kafka_partition`
 
 export const auditPartitions = (store: Store): Promise<PartitionAudit[]> => store.query<PartitionAudit>(AUDIT)
+
+const RECENTLY = "ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') - INTERVAL 1 HOUR"
 
 /**
  * The same promise over the recent rows, cheap enough to ask every minute: offsets uncovered (> 0) or covered twice (< 0) among those
@@ -42,12 +56,17 @@ export async function auditRecent(store: Store, since_ms: number): Promise<numbe
   const rows = await store.query<{ off: number }>(
     `SELECT sum(abs(toInt64(next) - toInt64(first) - toInt64(covered))) AS off FROM (
        SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next, sum(offsets) AS covered
-       FROM events_v1 AS event
+       FROM (
+         SELECT log_id, kafka_partition, kafka_offset, offsets FROM events_v1
+         WHERE ${RECENTLY} AND ${NOT_ERASED}
+         UNION ALL
+         SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1 FROM erasures_v1 WHERE ${RECENTLY}
+       ) AS event
        INNER JOIN (
          SELECT log_id, kafka_partition, min(kafka_offset) AS begin FROM events_v1
          WHERE ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') GROUP BY log_id, kafka_partition
        ) AS recent USING (log_id, kafka_partition)
-       WHERE event.ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') - INTERVAL 1 HOUR AND event.kafka_offset >= recent.begin
+       WHERE event.kafka_offset >= recent.begin
        GROUP BY log_id, kafka_partition
      )`,
     { since: since_ms },

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
+import type { Variables } from '../runtime/config.ts'
 import { openStore, type Store, type StoreConfig } from './clickhouse.ts'
 
 export interface Migration {
@@ -38,7 +39,20 @@ export interface Retention {
   readonly raw_days: number
   readonly cell_days: number
   readonly minute_days: number
+  readonly hour_days: number
+  readonly session_days: number
 }
+
+export const retentionOf = (variables: Variables): Retention => ({
+  raw_days: variables.RAW_RETENTION_DAYS,
+  cell_days: variables.CELL_RETENTION_DAYS,
+  minute_days: variables.MINUTE_RETENTION_DAYS,
+  hour_days: variables.HOUR_RETENTION_DAYS,
+  session_days: variables.SESSION_RETENTION_DAYS,
+})
+
+/** The note of an erased row must not go before the rows around it, which go by whole days. */
+const ERASURES_OUTLIVE_DAYS = 2
 
 /**
  * Brings the database to the newest schema and its tables to the configured retention.
@@ -94,6 +108,10 @@ async function applyRetention(store: Store, retention: Retention): Promise<void>
     { table: 'events_v1', clock: 'toDateTime(ingested_at)', days: retention.raw_days },
     { table: 'quality_per_10s_v1', clock: 't', days: retention.cell_days },
     { table: 'quality_per_minute_v1', clock: 't', days: retention.minute_days },
+    { table: 'quality_per_hour_v1', clock: 't', days: retention.hour_days },
+    { table: 'sessions_v1', clock: 't', days: retention.session_days },
+    { table: 'session_spans_v1', clock: 'last', days: retention.session_days },
+    { table: 'erasures_v1', clock: 'toDateTime(ingested_at)', days: retention.raw_days + ERASURES_OUTLIVE_DAYS },
   ]
   for (const { table, clock, days } of wanted) {
     const rows = await store.query<{ engine: string }>(

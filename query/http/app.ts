@@ -23,6 +23,7 @@ import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
 import { addDistributionRoutes } from './routes/distribution.ts'
+import { addErasureRoutes } from './routes/erasure.ts'
 import { addExportRoutes } from './routes/export.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
@@ -59,7 +60,8 @@ export type Api = Hono<
     RoutesOf<typeof addSessionRoutes> &
     RoutesOf<typeof addSessionTimelineRoutes> &
     RoutesOf<typeof addExportRoutes> &
-    RoutesOf<typeof addRejectRoutes>
+    RoutesOf<typeof addRejectRoutes> &
+    RoutesOf<typeof addErasureRoutes>
 >
 
 const URL_MAX = 8_192
@@ -101,6 +103,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addSessionTimelineRoutes(app, desk)
   addExportRoutes(app, { ...desk, askStreamed: streamed }, log)
   addRejectRoutes(app, desk)
+  addErasureRoutes(app, store, desk.now)
   requirements = requirementsOf(app)
 
   addDocs(app)

@@ -3,7 +3,8 @@
  * Every answer is `{ data, meta }`. An empty range is an empty list, an empty step a null: never a zero.
  */
 import type { Retention } from '../../ingest/store/migrate.ts'
-import { METRICS, type MetricId } from './catalogue.ts'
+import { TIERS } from '../../ingest/store/settle.ts'
+import { type AnswerTier, METRICS, type MetricId } from './catalogue.ts'
 import { type Condition, conditionOf, type Dimension, type Filter } from './filter.ts'
 import { type FreshnessRow, freshnessQuestion, isComplete } from './freshness.ts'
 import { Mistake } from './mistake.ts'
@@ -12,6 +13,7 @@ import {
   type BehindRow,
   behindQuestion,
   breakdownQuestion,
+  type Cut,
   groupsQuestion,
   type Order,
   overallQuestion,
@@ -190,7 +192,7 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
   return groups.values()
 }
 
-/** Only the minute tier has to know first how far it reaches; elsewhere its freshness is asked beside the rest. */
+/** Only the coarser tiers have to know first how far they reach; elsewhere the freshness is asked beside the rest. */
 export async function subjectOf(
   desk: Desk,
   wanted: Omit<Wanted, 'metric'>,
@@ -200,15 +202,28 @@ export async function subjectOf(
   const freshness = freshnessOf(desk, window)
   // Whoever awaits it hears of its failure; this is for when another question fails first.
   freshness.catch(() => {})
-  const cut = window.tier === 'minute' ? cutOf(window, await freshness) : window.to
+  const cut = cutOf(window, isCoarse(window.tier) ? await freshness : UNKNOWN)
   return { subject: { window, cut, condition }, freshness }
 }
 
-/** From where on ten-second cells stand in for minutes. */
-export const cutOf = (window: Window, { cut }: FreshnessRow): number =>
-  Math.max(window.from, Math.min(cut ?? window.to, window.to))
+const isCoarse = (tier: AnswerTier): boolean => tier === 'minute' || tier === 'hour'
 
-const UNKNOWN: FreshnessRow = { cut: null, settled_rows: 0, raw_rows: 0, as_of_ms: null, ingest_lag_ms: null }
+/** From where on the finer tier stands in. An hour in which a minute is behind is behind itself, whatever it was settled from. */
+export function cutOf({ from, to }: Window, { cut, cut_hour }: FreshnessRow): Cut {
+  const within = (t: number): number => Math.max(from, Math.min(t, to))
+  const minute = within(cut ?? to)
+  const { seconds } = TIERS.hour
+  return { minute, hour: within(Math.min(cut_hour ?? to, Math.floor(minute / seconds) * seconds)) }
+}
+
+const UNKNOWN: FreshnessRow = {
+  cut: null,
+  cut_hour: null,
+  settled_rows: 0,
+  raw_rows: 0,
+  as_of_ms: null,
+  ingest_lag_ms: null,
+}
 
 export async function freshnessOf(desk: Desk, window: Window): Promise<FreshnessRow> {
   const [row] = await desk.ask(freshnessQuestion(window, desk.retention))

@@ -8,7 +8,7 @@
  */
 import { fewestValues, mapCount, percentileSql, weightedPercentileSql } from './percentile.ts'
 
-export const ANSWER_TIERS = ['events', '10s', 'minute'] as const
+export const ANSWER_TIERS = ['events', '10s', 'minute', 'hour'] as const
 /** `events` computes cells from raw events on the fly, the others read settled cells. */
 export type AnswerTier = (typeof ANSWER_TIERS)[number]
 

@@ -54,8 +54,11 @@ export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'par
   const range = rangeOf(params)
   if (!range) return 0
   const { from, to } = range
-  // From there on the finest cells stand in for coarser ones.
-  const { cut = params.recent } = params
+  // From there on finer cells stand in for coarser ones.
+  const begins: Readonly<Record<string, unknown>> = {
+    [FINEST]: params.cut ?? params.recent,
+    [TIERS.minute.table]: params.cut_hour,
+  }
   const over = (table: string): number => {
     const times = sql.split(table).length - 1
     if (times === 0) return 0
@@ -63,7 +66,8 @@ export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'par
       const weight = sql.includes(FRAMES) ? EVENT_WEIGHTS.with_frames : EVENT_WEIGHTS.without
       return times * weight * rowsIn(ledger, table, from, to)
     }
-    return times * rowsIn(ledger, table, typeof cut === 'number' && table === FINEST ? cut : from, to)
+    const begin = begins[table]
+    return times * rowsIn(ledger, table, typeof begin === 'number' ? begin : from, to)
   }
   const rows = [EVENTS, ...CELLS].reduce((sum, table) => sum + over(table), 0)
   return BY_SESSION.test(sql) ? rows * SESSION_SHARE : rows

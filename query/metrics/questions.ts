@@ -9,11 +9,16 @@ import type { Question } from './question.ts'
 import type { Window } from './range.ts'
 import { groupedSql, moment } from './sql.ts'
 
-/** Which cells: a window of a tier, up to where its minutes are settled, and whose. */
+/** Up to where a tier is settled, in epoch seconds: from `hour` on minutes stand in for hours, from `minute` on ten-second cells for those. */
+export interface Cut {
+  readonly hour: number
+  readonly minute: number
+}
+
+/** Which cells: a window of a tier, up to where it is settled, and whose. */
 export interface Subject {
   readonly window: Window
-  /** Epoch seconds; from here on ten-second cells stand in for minutes. Equal to the window's end outside the minute tier. */
-  readonly cut: number
+  readonly cut: Cut
   readonly condition: Condition
 }
 
@@ -21,7 +26,8 @@ export const grouping = ({ window, condition }: Subject) => ({ tier: window.tier
 export const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject) => ({
   from,
   to,
-  ...(tier === 'minute' ? { cut } : {}),
+  ...(tier === 'minute' || tier === 'hour' ? { cut: cut.minute } : {}),
+  ...(tier === 'hour' ? { cut_hour: cut.hour } : {}),
   ...condition.params,
 })
 

@@ -57,12 +57,15 @@ export interface Window {
 }
 
 export const BUCKETS_MAX = 5_000
-/** Up to here the finer tier is as fast as anybody notices, and its tail is fresher. */
-const FINE_RANGE_MAX_S = 2 * 3_600
+/** From the finest: up to here a tier is as fast as anybody notices, and its tail is fresher. */
+const RANGE_MAX_S = { '10s': 2 * 3_600, minute: 12 * 3_600, hour: Number.POSITIVE_INFINITY } as const
+const COARSENING = ['10s', 'minute', 'hour'] as const satisfies readonly (keyof typeof RANGE_MAX_S)[]
 /** Cells computed on the fly cost a hundred times what settled ones do. */
 const EVENTS_RANGE_MAX_S = 6 * 3_600
 /** About as many points as a chart has room for. */
 const AUTO_BUCKETS = 360
+/** Over more than this a chart has a point an hour: finer ones would have to be read from minutes. */
+const AUTO_HOURS_FROM_S = 2 * 86_400
 const AUTO_STEPS_S = [10, 30, 60, 300, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 7 * 86_400, 30 * 86_400]
 const DAY_S = 86_400
 
@@ -71,10 +74,10 @@ export const bucketSeconds = (tier: AnswerTier): number => TIERS[tier === 'event
 /** @throws Mistake naming the parameter */
 export function chooseWindow(asked: Asked, now_ms: number, retention: Retention): Window {
   const { from_s, to_s } = resolveRange(asked, now_ms)
-  const fineReaches = from_s >= now_ms / 1_000 - retention.cell_days * DAY_S
-  const least_s = bucketSeconds(asked.tier ?? (fineReaches ? '10s' : 'minute'))
-  const step_s = asked.step === 'auto' ? autoStep(to_s - from_s, least_s) : asked.step
-  const tier = asked.tier ?? chooseTier(to_s - from_s, step_s, fineReaches)
+  const reaching = COARSENING.filter(tier => !isForgotten(tier, from_s, now_ms / 1_000, retention))
+  const least_s = bucketSeconds(asked.tier ?? reaching[0] ?? 'hour')
+  const step_s = asked.step === 'auto' ? autoStep(to_s - from_s, least_s, asked.tier) : asked.step
+  const tier = asked.tier ?? chooseTier(to_s - from_s, step_s, reaching)
   const bucket_s = bucketSeconds(tier)
   checkTier(tier, asked.tier === undefined ? 'step' : 'tier', from_s, to_s, now_ms / 1_000, retention)
   if (step_s !== undefined && step_s % bucket_s !== 0)
@@ -107,14 +110,29 @@ const snapped = (from_s: number, to_s: number, bucket_s: number): { from: number
 const resolve = (moment: Moment, now_ms: number): number =>
   'at_ms' in moment ? moment.at_ms : now_ms - moment.before_now_ms
 
-function autoStep(range_s: number, least_s: number): number {
+function autoStep(range_s: number, tier_s: number, forced: AnswerTier | undefined): number {
+  const least_s = forced === undefined && range_s > AUTO_HOURS_FROM_S ? TIERS.hour.seconds : tier_s
   const fitting = AUTO_STEPS_S.find(step => step >= least_s && range_s / step <= AUTO_BUCKETS)
   return fitting ?? Math.ceil(range_s / AUTO_BUCKETS / DAY_S) * DAY_S
 }
 
-function chooseTier(range_s: number, step_s: number | undefined, fineReaches: boolean): AnswerTier {
-  const needsFine = step_s !== undefined && step_s % TIERS.minute.seconds !== 0
-  return needsFine || (fineReaches && range_s <= FINE_RANGE_MAX_S) ? '10s' : 'minute'
+/** The finest that is fast enough, or else the coarsest whose buckets the step can be made of. */
+function chooseTier(
+  range_s: number,
+  step_s: number | undefined,
+  reaching: readonly (typeof COARSENING)[number][],
+): AnswerTier {
+  const fitting = reaching.filter(tier => step_s === undefined || step_s % bucketSeconds(tier) === 0)
+  return fitting.find(tier => range_s <= RANGE_MAX_S[tier]) ?? fitting.at(-1) ?? reaching[0] ?? 'hour'
+}
+
+/** How far back a tier reaches; undefined: as far as anything does. */
+const keptDays = (tier: AnswerTier, kept: Retention): number | undefined =>
+  ({ events: kept.raw_days, '10s': kept.cell_days, minute: kept.minute_days, hour: undefined })[tier]
+
+function isForgotten(tier: AnswerTier, from: number, now: number, kept: Retention): boolean {
+  const days = keptDays(tier, kept)
+  return days !== undefined && from < now - days * DAY_S
 }
 
 /** A tier that has forgotten the beginning of the range would answer with too little, silently. */
@@ -126,12 +144,11 @@ function checkTier(
   now: number,
   kept: Retention,
 ): void {
-  const days = tier === 'events' ? kept.raw_days : tier === '10s' ? kept.cell_days : undefined
-  if (days !== undefined && from < now - days * DAY_S)
+  if (isForgotten(tier, from, now, kept))
     throw new Mistake(
       `bad_${parameter}`,
       parameter,
-      `the ${tier} tier reaches back ${days} days; ask for whole minutes`,
+      `the ${tier} tier reaches back ${keptDays(tier, kept)} days; ask for longer steps, or a coarser tier`,
     )
   if (tier === 'events' && to - from > EVENTS_RANGE_MAX_S)
     throw new Mistake('too_expensive', parameter, `the events tier answers up to ${EVENTS_RANGE_MAX_S / 3_600} h`)

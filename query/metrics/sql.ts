@@ -10,7 +10,7 @@ import type { AnswerTier } from './catalogue.ts'
 /** A bound moment in epoch seconds. (As a DateTime parameter, a number of few digits would be read as a year.) */
 export const moment = (name: string): string => `toDateTime({${name}:UInt32}, 'UTC')`
 
-/** Every source takes `from` and `to`, the minute tier `cut` as well. */
+/** Every source takes `from` and `to`, the minute tier `cut` as well, the hour tier that and `cut_hour`. */
 const range = (column: string, from: string, to: string): string =>
   `${column} >= ${moment(from)} AND ${column} < ${moment(to)}`
 
@@ -20,8 +20,8 @@ export interface Where {
 }
 
 /**
- * The cells of a tier, as something to select from. The minute tier reaches as far as its minutes are settled, which is up to `cut`;
- * from there on ten-second cells stand in for it, so that a range that ends now has its tail.
+ * The cells of a tier, as something to select from. The hour tier reaches as far as its hours are settled, which is up to `cut_hour`,
+ * the minute tier as its minutes are, up to `cut`; from there on the finer tier stands in, so that a range that ends now has its tail.
  */
 export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Where): string {
   if (tier === 'events') {
@@ -31,7 +31,12 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
   const settled = (table: string, from: string, to: string): string =>
     `SELECT t, session_id, ${columns.join(', ')} FROM ${table} FINAL WHERE ${range('t', from, to)} AND (${where.sql})`
   if (tier === '10s') return `(${settled(TIERS['10s'].table, 'from', 'to')})`
-  return `(${settled(TIERS.minute.table, 'from', 'cut')} UNION ALL ${settled(TIERS['10s'].table, 'cut', 'to')})`
+  const minutesFrom = tier === 'hour' ? 'cut_hour' : 'from'
+  return `(${[
+    ...(tier === 'hour' ? [settled(TIERS.hour.table, 'from', 'cut_hour')] : []),
+    settled(TIERS.minute.table, minutesFrom, 'cut'),
+    settled(TIERS['10s'].table, 'cut', 'to'),
+  ].join(' UNION ALL ')})`
 }
 
 /** What a merged cell has beside the cells' own columns: how many sessions and cells, and the first and last bucket, as `t`. */

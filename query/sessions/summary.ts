@@ -7,7 +7,7 @@ import { END_REASONS, SESSION_STATES } from '../../ingest/contract/events.ts'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import { type Answer, cutOf, type Desk, freshnessOf, metaOf } from '../metrics/answer.ts'
-import { type AnswerTier, METRIC_IDS, type MetricId } from '../metrics/catalogue.ts'
+import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, type MetricId } from '../metrics/catalogue.ts'
 import { conditionOf, DIMENSIONS, type Dimension } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
@@ -39,14 +39,15 @@ export interface Summary {
 /** A session this young may have no cell yet. */
 const UNSETTLED_S = 120
 const FINE_SPAN_MAX_S = 20 * 60
+const MINUTE_SPAN_MAX_S = 4 * 3_600
 /** No word for this long, and no `ended`. */
 const SILENT_MS = 60_000
 const COMPLETE_ENOUGH_PCT = 99
 const UNEXPECTED: readonly (string | null)[] = ['network', 'host_failure', 'client_crash', 'timeout']
 
-export const spanRow = z.object({ tier: z.enum(['events', '10s', 'minute']), first: z.number(), last: z.number() })
+export const spanRow = z.object({ tier: z.enum(ANSWER_TIERS), first: z.number(), last: z.number() })
 
-/** Where each tier has the session: first and last bucket, in epoch seconds. The 10-second and minute tables index session ids. */
+/** Where each tier has the session: first and last bucket, in epoch seconds. The tables of cells index session ids. */
 export function spanQuestion(id: string, now_ms: number): Question<z.infer<typeof spanRow>> {
   const of = (tier: AnswerTier, table: string, column: string, and: string): string =>
     `SELECT '${tier}' AS tier, toUnixTimestamp(min(${column})) AS first, toUnixTimestamp(max(${column})) AS last
@@ -56,6 +57,7 @@ export function spanQuestion(id: string, now_ms: number): Question<z.infer<typeo
     sql: [
       of('10s', TIERS['10s'].table, 't', '1'),
       of('minute', TIERS.minute.table, 't', '1'),
+      of('hour', TIERS.hour.table, 't', '1'),
       of('events', 'events_v1', 't10', `t10 >= ${moment('recent')} AND kind IN ${EVENT_KINDS}`),
     ].join(' UNION ALL '),
     params: { id, recent: Math.floor(now_ms / 1_000) - UNSETTLED_S },
@@ -124,13 +126,13 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
   const subject: Subject = { window, cut: cutOf(window, fresh), condition }
   const [[quality], [story]] = await Promise.all([desk.ask(qualityQuestion(subject)), desk.ask(storyQuestion(subject))])
   if (!quality) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
-  const last_ms = story?.last_ms ?? (window.to - bucketSeconds(window.tier)) * 1_000
+  const { first_ms, last_ms } = story ?? boundsOf(spans, window)
   const state = story?.state ?? (quality.known_end_reason === null ? null : 'ended')
   const metrics = Object.fromEntries(METRIC_IDS.map((id, i) => [id, quality.metrics[i] ?? null])) as Summary['metrics']
   const summary: Summary = {
     session_id,
     context: Object.fromEntries(DIMENSIONS.map((name, i) => [name, quality.context[i] ?? null])) as Summary['context'],
-    started_at: iso(story?.first_ms ?? window.from * 1_000),
+    started_at: iso(first_ms),
     last_seen_at: iso(last_ms),
     state,
     end_reason: quality.known_end_reason,
@@ -150,23 +152,41 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
 
 const flagsOf = (raised: Record<Flag, boolean>): Flag[] => FLAGS.filter(flag => raised[flag])
 
+type Span = z.infer<typeof spanRow>
+
+/** Without events: as near as the finest cells tell that reach as far. */
+function boundsOf(spans: readonly Span[], { from, to, tier }: Window): { first_ms: number; last_ms: number } {
+  const bucket_s = bucketSeconds(tier)
+  const near = (t: number, edge: number): boolean => t >= edge && t < edge + bucket_s
+  const cells = spans.filter(span => span.tier !== 'events')
+  const first = Math.max(...cells.map(span => span.first).filter(t => near(t, from)), from)
+  const last = Math.max(...cells.map(span => span.last).filter(t => near(t, to - bucket_s)), to - bucket_s)
+  return { first_ms: first * 1_000, last_ms: last * 1_000 }
+}
+
 /**
- * Ten-second cells of a short session; minutes of a long one, which are a sixth of the reading and the same numbers, and of one whose
- * ten-second cells have begun to go by retention; events only while there is no cell.
+ * Ten-second cells of a short session; minutes of a long one, which are a sixth of the reading and the same numbers, hours of a very
+ * long one; the coarser as well of one whose finer cells have begun to go by retention; events only while there is no cell.
  */
-function windowOf(spans: readonly z.infer<typeof spanRow>[], now_ms: number): Window | undefined {
-  const [fine, minute, events] = (['10s', 'minute', 'events'] as const).map(t => spans.find(({ tier }) => tier === t))
-  const minute_s = bucketSeconds('minute')
-  const short = fine && fine.last - fine.first <= FINE_SPAN_MAX_S && !(minute && minute.first + minute_s <= fine.first)
-  const span = (short ? fine : minute) ?? fine ?? events
-  if (!span) return undefined
-  const bucket_s = bucketSeconds(span.tier)
+function windowOf(spans: readonly Span[], now_ms: number): Window | undefined {
+  const [fine, minute, hour, events] = (['10s', 'minute', 'hour', 'events'] as const).map(t =>
+    spans.find(({ tier }) => tier === t),
+  )
+  const short = (span: Span | undefined, most_s: number, coarser: Span | undefined): Span | undefined => {
+    const whole = span && !(coarser && coarser.first + bucketSeconds(coarser.tier) <= span.first)
+    return whole && span.last - span.first <= most_s ? span : undefined
+  }
+  const chosen =
+    short(fine, FINE_SPAN_MAX_S, minute) ?? short(minute, MINUTE_SPAN_MAX_S, hour) ?? hour ?? minute ?? fine ?? events
+  if (!chosen) return undefined
+  const bucket_s = bucketSeconds(chosen.tier)
   const snap = (t: number): number => Math.floor(t / bucket_s) * bucket_s
+  // A coarser tier may be behind at either end.
+  const cells = [chosen, fine, minute].filter(span => span !== undefined)
   return {
-    // The minute tier may be behind at either end.
-    from: snap(Math.min(span.first, fine?.first ?? span.first)),
-    to: snap(Math.max(span.last, fine?.last ?? span.last)) + bucket_s,
-    tier: span.tier,
+    from: snap(Math.min(...cells.map(span => span.first))),
+    to: snap(Math.max(...cells.map(span => span.last))) + bucket_s,
+    tier: chosen.tier,
     step_s: undefined,
     now_ms,
   }

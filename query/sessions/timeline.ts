@@ -85,16 +85,16 @@ export async function timeline(
 async function heardOf(desk: Desk, session_id: string): Promise<{ from: number; to: number }> {
   const spans = await desk.ask(spanQuestion(session_id, desk.now()))
   if (spans.length === 0) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
-  const fine = spans.filter(({ tier }) => tier !== 'minute')
+  const fine = spans.filter(({ tier }) => tier === 'events' || tier === '10s')
   const ends = (fine.length > 0 ? fine : spans).map(({ tier, last }) => last + bucketSeconds(tier))
   const begin = (of: typeof spans): number => Math.min(...of.map(({ first }) => first))
-  // A minute says less exactly when it began, but remembers for longer.
-  const from = begin(spans) + bucketSeconds('minute') > begin(fine) ? begin(fine) : begin(spans)
+  // A coarser tier says less exactly when it began, but remembers for longer.
+  const from = begin(spans) + bucketSeconds('hour') > begin(fine) ? begin(fine) : begin(spans)
   return { from, to: Math.max(...ends) }
 }
 
 async function fromEvents(desk: Desk, id: string, window: Window, filters: Filter[]): Promise<Answer<Timeline>> {
-  const subject: Subject = { window, cut: window.to, condition: conditionOf(filters) }
+  const subject: Subject = { window, cut: { minute: window.to, hour: window.to }, condition: conditionOf(filters) }
   const [seconds, happenings, [behind], fresh] = await Promise.all([
     desk.ask(secondsQuestion(id, window)),
     desk.ask(happeningsQuestion(id, window)),

@@ -6,10 +6,9 @@ import { createApp } from '../../query/http/app.ts'
 import { entryOf, keysOf } from '../../query/http/keys.ts'
 import { createQueryVitals } from '../../query/http/vitals.ts'
 import { eventOf, sessionId } from '../support/events.ts'
-import { type RefusedMessage, Seed, settleAll } from '../support/seed.ts'
+import { RETENTION, type RefusedMessage, Seed, settleAll } from '../support/seed.ts'
 import type { FuzzOptions } from './run.ts'
 
-const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
 const MINUTE_MS = 60_000
 const SESSIONS = 6
 const MINUTES = 5

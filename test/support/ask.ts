@@ -7,7 +7,7 @@ import { migrate } from '../../ingest/store/migrate.ts'
 import { createApp } from '../../query/http/app.ts'
 import { keysOf } from '../../query/http/keys.ts'
 import { createQueryVitals } from '../../query/http/vitals.ts'
-import { keyFor, Seed, settleAll } from './seed.ts'
+import { keyFor, RETENTION, Seed, settleAll } from './seed.ts'
 import type { ClickHouseAccess } from './services.ts'
 
 export interface Body {
@@ -15,8 +15,6 @@ export interface Body {
   readonly meta: Record<string, unknown>
 }
 export type Query = Readonly<Record<string, string | number | readonly string[]>>
-
-const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400 }
 
 export class AskedApi {
   readonly store: Store

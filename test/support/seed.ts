@@ -8,7 +8,10 @@ import type { Refusal } from '../../ingest/contract/refusal.ts'
 import { Batch, insertBatch, storedPartitions } from '../../ingest/store/batch.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import { claim, type Lease } from '../../ingest/store/owner.ts'
-import { due10s, dueMinutes, settle } from '../../ingest/store/settle.ts'
+import { COARSER_TIERS, due10s, dueCoarser, settle, TIERS } from '../../ingest/store/settle.ts'
+
+/** As the configuration has it where nothing is said. */
+export const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400, hour_days: 1_200, session_days: 1_200 }
 
 const PARTITION = 0
 /** From being handed over to Kafka's append. */
@@ -56,15 +59,17 @@ export class Seed {
   }
 }
 
-/** Settles whatever is due at or after `since` (epoch seconds): ten seconds first, then the minutes that have ended by `until`. */
+/** Settles whatever is due at or after `since` (epoch seconds): ten seconds first, then of each coarser tier what has ended by `until`. */
 export async function settleAll(store: Store, since: number, until = Number.POSITIVE_INFINITY): Promise<void> {
   await settle(store, '10s', await due10s(store, since))
-  const minutes = await dueMinutes(store, since)
-  await settle(
-    store,
-    'minute',
-    minutes.filter(({ t }) => t + 60 <= until),
-  )
+  for (const tier of COARSER_TIERS) {
+    const due = await dueCoarser(store, tier, since)
+    await settle(
+      store,
+      tier,
+      due.filter(({ t }) => t + TIERS[tier].seconds <= until),
+    )
+  }
 }
 
 /** A key for the API, and the hash by which it is known. */

@@ -9,7 +9,7 @@ import { decode } from '../../ingest/load/decode.ts'
 import { auditPartitions, type PartitionAudit } from '../../ingest/store/audit.ts'
 import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from '../../ingest/store/cells.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
-import { due10s, dueMinutes } from '../../ingest/store/settle.ts'
+import { due10s, dueCoarser } from '../../ingest/store/settle.ts'
 
 export const LIMITS = { too_old_ms: 168 * 3_600_000, from_future_ms: 300_000 }
 
@@ -68,7 +68,7 @@ export async function untilStored(
 /** Waits until no bucket is due. */
 export const untilSettled = (store: Store, deadline_ms: number): Promise<void> =>
   until('all buckets settled', deadline_ms, async () => {
-    const [cells, minutes] = [await due10s(store, 0), await dueMinutes(store, 0)]
+    const [cells, minutes] = [await due10s(store, 0), await dueCoarser(store, 'minute', 0)]
     const open = Math.floor(Date.now() / 60_000) * 60 - 60
     return cells.length === 0 && minutes.every(bucket => bucket.t >= open)
   })
