@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { QualityEvent } from '../ingest/contract/events.ts'
 import { chooseEnded, chooseSessions } from '../ingest/load/settler.ts'
+import { readConfig } from '../ingest/runtime/config.ts'
 import { createLog } from '../ingest/runtime/log.ts'
 import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from '../ingest/store/cells.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
@@ -249,6 +250,13 @@ describe('when to settle', () => {
     expect(chooseSessions(again, secondsIn(360))).toEqual(again)
   })
 })
+
+test.each(['CELL', 'MINUTE', 'HOUR', 'SESSION'])(
+  '%s_RETENTION_DAYS below what may still arrive is refused by name',
+  tier => {
+    expect(() => readConfig({ [`${tier}_RETENTION_DAYS`]: '7' })).toThrow(`${tier}_RETENTION_DAYS: 7 days`)
+  },
+)
 
 describe('the tier that answers', () => {
   const over = (hours: number, rest = {}) =>

@@ -52,19 +52,17 @@ const SETTLED = `SELECT (
       sumIf(latest_rows, tier = 'minute') AS coarse_rows,
       groupArrayIf((t, latest_rows, latest), tier = '10s') AS buckets
     FROM (
-      SELECT tier, t, argMax(rows, settled_at) AS latest_rows, max(settled_at) AS latest
-      FROM settled_v1 WHERE ${inRange('t')} GROUP BY tier, t
+      SELECT tier, t, rows AS latest_rows, settled_at AS latest
+      FROM settled_v1 FINAL WHERE tier IN ('10s', 'minute') AND ${inRange('t')}
     )
     GROUP BY minute
   )`
 
 const CUT_HOUR = `SELECT toUnixTimestamp(minOrNullIf(hour, minute_rows != hour_rows))
   FROM (
-    SELECT toStartOfHour(t) AS hour, sumIf(latest_rows, tier = 'minute') AS minute_rows, sumIf(latest_rows, tier = 'hour') AS hour_rows
-    FROM (
-      SELECT tier, t, argMax(rows, settled_at) AS latest_rows
-      FROM settled_v1 WHERE tier IN ('minute', 'hour') AND t >= ${moment('from')} AND t < ${moment('to')} GROUP BY tier, t
-    )
+    SELECT toStartOfHour(t) AS hour, sumIf(rows, tier = 'minute') AS minute_rows, sumIf(rows, tier = 'hour') AS hour_rows
+    FROM settled_v1 FINAL
+    WHERE tier IN ('minute', 'hour') AND t >= ${moment('from')} AND t < ${moment('to')}
     GROUP BY hour
   )`
 
