@@ -589,8 +589,10 @@ describe('the catalogue', () => {
     expect(document.openapi).toBe('3.1.0')
     expect(Object.keys(document.paths)).toEqual([
       '/v1/metrics',
-      ...['', '/timeseries', '/breakdown'].map(rest => `/v1/metrics/{id}${rest}`),
-      '/v1/sessions/{id}',
+      ...['', '/timeseries', '/breakdown', '/distribution', '/heatmap'].map(rest => `/v1/metrics/{id}${rest}`),
+      '/v1/frames/slower-than',
+      ...['', '/{id}', '/{id}/timeline'].map(rest => `/v1/sessions${rest}`),
+      '/v1/export',
       '/v1/rejects',
     ])
   })

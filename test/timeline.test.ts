@@ -267,12 +267,14 @@ describe('the range of a timeline', () => {
   )
   beforeAll(() => api.insert(events))
 
-  test('is the last half hour of a long session, a point a second', async () => {
+  test('is the last ten minutes of a long session, a point a second, and half an hour if asked', async () => {
     const { meta, points, episodes } = await timelineOf(60)
     const end = START + MINUTES * MINUTE_MS
-    expect(meta).toMatchObject({ tier: 'events', step_s: 1, from: iso(end - 30 * MINUTE_MS), to: iso(end) })
-    expect(points).toHaveLength(1_800)
-    expect(episodes).toHaveLength(6)
+    expect(meta).toMatchObject({ tier: 'events', step_s: 1, from: iso(end - 10 * MINUTE_MS), to: iso(end) })
+    expect(points).toHaveLength(600)
+    expect(episodes).toHaveLength(2)
+    const longer = await timelineOf(60, { from: end - 30 * MINUTE_MS })
+    expect([longer.meta.tier, longer.points.length, longer.episodes?.length]).toEqual(['events', 1_800, 6])
   })
 
   test('is what was asked, snapped to ten seconds', async () => {

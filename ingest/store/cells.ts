@@ -174,11 +174,13 @@ FROM (
 }
 
 /**
- * Single events, each once, as a SELECT of expressions over their columns and the terms per frame that cells are made of. `where`
- * chooses whole buckets of `t10`.
+ * Events of a few sessions, each once, as a SELECT of expressions over their columns and the terms per frame that cells are made of.
+ * `where` chooses whole buckets of `t10`. Sorting them is cheaper here than looking for resends: it reads the rows once.
  */
-export const eachEventOnce = (expressions: string, where: string): string => `WITH
+export const eachEventOnce = (columns: readonly string[], expressions: string, where: string): string => `WITH
     ${EVENT_TERMS}
   SELECT ${expressions}
-  FROM events_v1
-  WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (log_id, kafka_partition, kafka_offset) NOT IN (${resends(where)})`
+  FROM (
+    SELECT ${columns.join(', ')} FROM events_v1 WHERE kind IN ${EVENT_KINDS} AND (${where})
+    ORDER BY log_id, kafka_partition, kafka_offset LIMIT 1 BY t10, session_id, source, seq
+  )`

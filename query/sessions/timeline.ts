@@ -13,7 +13,7 @@ import { behindQuestion, grouping, paramsOf, type Subject, valueSql } from '../m
 import { bucketSeconds, bucketStarts, iso, type Moment, rawWindow, type Window } from '../metrics/range.ts'
 import { groupedSql } from '../metrics/sql.ts'
 import { type BadKind, episodesOf } from './episodes.ts'
-import { badFramesOf, happeningsQuestion, type Mark, marksOf, type SecondRow, secondsQuestion } from './story.ts'
+import { badFramesOf, happeningsOf, lastRungOf, type Mark, marksOf, secondsQuestion } from './story.ts'
 import { spanQuestion } from './summary.ts'
 
 /** What a point tells beside its time, and which metric says it where cells answer. */
@@ -57,6 +57,8 @@ export interface Timeline {
 
 /** A point a second is then what a page can draw and the store reads at once. */
 export const RAW_SPAN_MAX_S = 30 * 60
+/** Of a longer session, if nobody says which part: what is wanted first, and read in a third of the time. */
+export const LAST_S = 10 * 60
 /** A range may grow by this where it is snapped to whole buckets. */
 const SNAP_S = 2 * bucketSeconds('events')
 const DAY_S = 86_400
@@ -70,9 +72,8 @@ export async function timeline(
   const heard = await heardOf(desk, session_id)
   const to = asked.to ?? { at_ms: heard.to * 1_000 }
   const until_s = ('at_ms' in to ? to.at_ms : desk.now() - to.before_now_ms) / 1_000
-  const from = asked.from ?? {
-    at_ms: Math.max(0, Math.min(until_s, Math.max(heard.from, until_s - RAW_SPAN_MAX_S)) * 1_000),
-  }
+  const begin_s = Math.min(until_s, Math.max(heard.from, until_s - LAST_S))
+  const from = asked.from ?? { at_ms: Math.max(0, begin_s * 1_000) }
   const window = rawWindow({ from, to }, desk.now())
   const filters: Filter[] = [{ dimension: 'session_id', value: session_id, exclude: false }]
   const kept = window.from >= desk.now() / 1_000 - desk.retention.raw_days * DAY_S
@@ -95,19 +96,29 @@ async function heardOf(desk: Desk, session_id: string): Promise<{ from: number; 
 
 async function fromEvents(desk: Desk, id: string, window: Window, filters: Filter[]): Promise<Answer<Timeline>> {
   const subject: Subject = { window, cut: { minute: window.to, hour: window.to }, condition: conditionOf(filters) }
-  const [seconds, happenings, [behind], fresh] = await Promise.all([
+  const [seconds, [settled], fresh] = await Promise.all([
     desk.ask(secondsQuestion(id, window)),
-    desk.ask(happeningsQuestion(id, window)),
-    desk.ask(behindQuestion(subject)),
+    // How complete it is needs no look at single events: cells know it, but for the last seconds.
+    desk.ask(behindQuestion({ ...subject, window: { ...window, tier: '10s' } })),
     freshnessOf(desk, window),
   ])
+  const happenings = happeningsOf(seconds)
   const episodes = episodesOf(badFramesOf(happenings)).map(({ begin_us, end_us, ...rest }) => ({
     ...rest,
     from: isoOfUs(begin_us),
     to: end_us === null ? null : isoOfUs(end_us),
   }))
   const marks = marksOf(happenings).map(({ at_ms, ...mark }): TimelineMark => ({ ...mark, at: iso(at_ms) }))
-  const points = everyStep(window, 1, new Map(seconds.map(({ s, ...row }) => [s, row])))
+  const known = seconds.map(({ s, frames, happenings, ...figures }) => {
+    return [s, { ...figures, rung: lastRungOf(happenings) }] as const
+  })
+  const points = everyStep(window, 1, new Map(known))
+  const behind = {
+    sessions: seconds.length > 0 ? 1 : 0,
+    frames: seconds.reduce((all, { frames }) => all + frames, 0),
+    cells: new Set(seconds.map(({ s }) => Math.floor(s / bucketSeconds('events')))).size,
+    completeness_pct: settled?.completeness_pct ?? null,
+  }
   return { data: [{ points, episodes, marks }], meta: metaOf(null, subject, fresh, behind) }
 }
 
@@ -152,7 +163,7 @@ const UNKNOWN = {
   rung: null,
 }
 
-function everyStep({ from, to }: Window, step_s: number, known: ReadonlyMap<number, Omit<SecondRow, 's'>>): Point[] {
+function everyStep({ from, to }: Window, step_s: number, known: ReadonlyMap<number, Omit<Point, 't'>>): Point[] {
   const { first, count } = bucketStarts(from, to, step_s)
   return Array.from({ length: count }, (_, i) => {
     const t = first + i * step_s

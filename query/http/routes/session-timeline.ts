@@ -3,7 +3,7 @@ import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import { END_REASONS, SESSION_STATES } from '../../../ingest/contract/events.ts'
 import type { Desk } from '../../metrics/answer.ts'
 import { EPISODE_GAP_US } from '../../sessions/episodes.ts'
-import { FIGURES, type Figure, RAW_SPAN_MAX_S, timeline } from '../../sessions/timeline.ts'
+import { FIGURES, type Figure, LAST_S, RAW_SPAN_MAX_S, timeline } from '../../sessions/timeline.ts'
 import { answered, time } from '../envelope.ts'
 import { momentOf, sessionPath } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
@@ -43,7 +43,7 @@ const timelineRoute = createRoute({
   request: {
     params: sessionPath,
     query: z.strictObject({
-      from: momentOf(`default: its beginning, or ${RAW_MINUTES} minutes before \`to\``).optional(),
+      from: momentOf(`default: ${LAST_S / 60} minutes before \`to\`, or its beginning`).optional(),
       to: momentOf('default: its end').optional(),
     }),
   },
