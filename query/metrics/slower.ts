@@ -10,7 +10,7 @@ import type { Question } from './question.ts'
 import { behindQuestion, grouping, keysOf, labels, labelsSql, paramsOf, type Subject } from './questions.ts'
 import { groupedSql, moment } from './sql.ts'
 
-/** Below the second edge that a whole number of microseconds can tell apart, an edge is no threshold. */
+/** The edge nearest to 1 is 1 itself, where "over" and "from … on" would differ; no other edge is a whole number. */
 export const THRESHOLD_MIN_US = 2
 
 export interface Slower extends Dimensions {
