@@ -78,6 +78,10 @@ export const PROBLEMS = {
 
 export const answered = <Row extends z.ZodType>(description: string, row: Row) => answeredWith(description, row, meta)
 
+/** What every answer has, and more. Said flat: who checks answers against the document finds the fields in one place. */
+export const metaWith = <More extends z.ZodRawShape>(name: string, more: More) =>
+  z.object({ ...meta.shape, ...more }).openapi(name)
+
 /** With more in `meta` than every answer has. */
 export const answeredWith = <Row extends z.ZodType, M extends z.ZodType>(description: string, row: Row, meta: M) => ({
   200: { description, content: { 'application/json': { schema: z.object({ data: z.array(row), meta }) } } },

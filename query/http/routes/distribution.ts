@@ -4,7 +4,7 @@ import { FRAME_TIME_MAX_US } from '../../../ingest/contract/events.ts'
 import type { Desk } from '../../metrics/answer.ts'
 import { distribution, heatmap, WEIGHTS } from '../../metrics/histogram.ts'
 import { slowerThan, THRESHOLD_MIN_US } from '../../metrics/slower.ts'
-import { answeredWith, labels, meta, time } from '../envelope.ts'
+import { answeredWith, labels, metaWith, time } from '../envelope.ts'
 import { breakdownQuery, metricPath, overallQuery, timeseriesQuery } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
 import { needs } from '../scopes.ts'
@@ -16,14 +16,11 @@ const HEATMAP_BUCKETS = 50
 const most = z.coerce.number().int().min(BUCKETS_MIN).max(BUCKETS_MAX)
 const MOST = `At most so many buckets, ${BUCKETS_MIN} to ${BUCKETS_MAX}: neighbours are put together`
 
-const weighed = meta
-  .extend({
-    weight: z.enum(WEIGHTS).openapi({
-      description:
-        'What is counted: frames, intervals, or milliseconds of the intervals whose value lies in the bucket',
-    }),
-  })
-  .openapi('DistributionMeta')
+const weighed = metaWith('DistributionMeta', {
+  weight: z.enum(WEIGHTS).openapi({
+    description: 'What is counted: frames, intervals, or milliseconds of the intervals whose value lies in the bucket',
+  }),
+})
 
 const bar = z
   .object({
@@ -88,15 +85,13 @@ const slowerRoute = createRoute({
       value: z.number().nullable().openapi({ description: 'Percent of frames; null where there are none' }),
       n: z.number().int().openapi({ description: 'Frames' }),
     }),
-    meta
-      .extend({
-        threshold_us: z.number().openapi({
-          description:
-            'The threshold that was used: as given from events, else the nearest edge of a bucket, at most 1 % away',
-        }),
-        threshold_exact: z.boolean(),
-      })
-      .openapi('SlowerThanMeta'),
+    metaWith('SlowerThanMeta', {
+      threshold_us: z.number().openapi({
+        description:
+          'The threshold that was used: as given from events, else the nearest edge of a bucket, at most 1 % away',
+      }),
+      threshold_exact: z.boolean(),
+    }),
   ),
 })
 

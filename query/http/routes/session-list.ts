@@ -6,7 +6,7 @@ import { DIMENSIONS, type Dimension } from '../../metrics/filter.ts'
 import { Mistake } from '../../metrics/mistake.ts'
 import { parseMetricCondition } from '../../sessions/condition.ts'
 import { listSessions, NEWEST } from '../../sessions/list.ts'
-import { answeredWith, meta, time } from '../envelope.ts'
+import { answeredWith, metaWith, time } from '../envelope.ts'
 import { overallQuery } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
 import { needs } from '../scopes.ts'
@@ -84,11 +84,9 @@ const listRoute = createRoute({
   responses: answeredWith(
     'A page of sessions',
     listed,
-    meta
-      .extend({
-        next_cursor: z.string().nullable().openapi({ description: 'For the next page; null: this was the last' }),
-      })
-      .openapi('SessionPageMeta'),
+    metaWith('SessionPageMeta', {
+      next_cursor: z.string().nullable().openapi({ description: 'For the next page; null: this was the last' }),
+    }),
   ),
 })
 
