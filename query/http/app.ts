@@ -15,6 +15,7 @@ import type { Keys } from './keys.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
+import { addCompareRoute } from './routes/compare.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
@@ -58,6 +59,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   app.use('/v1/*', admitted(options.keys))
 
   addMetricRoutes(app, desk)
+  addCompareRoute(app, desk)
   addSessionRoutes(app, desk)
   addRejectRoutes(app, desk)
   app.get('/livez', c => c.text('ok\n'))

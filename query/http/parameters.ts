@@ -25,10 +25,14 @@ const CODES: Readonly<Record<string, MistakeCode>> = {
   by: 'unknown_dimension',
   limit: 'bad_limit',
   order: 'bad_order',
+  a: 'bad_filter',
+  b: 'bad_filter',
+  baseline_from: 'bad_time',
+  baseline_to: 'bad_time',
 }
 
 /** A text that `parse` makes something of; undefined is a misfit. */
-const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mistake?: MistakeCode) =>
+export const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mistake?: MistakeCode) =>
   z
     .string()
     .max(TEXT_MAX)
@@ -39,14 +43,20 @@ const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mis
       return z.NEVER
     })
 
-const moment = (fallback: string) =>
-  parsed(parseMoment, 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m').prefault(fallback).openapi({
+const anyMoment = parsed(parseMoment, 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m')
+export const moment = (fallback: string) =>
+  anyMoment.prefault(fallback).openapi({
     type: 'string',
     example: fallback,
     description: 'ISO 8601 with its zone, epoch milliseconds, `now`, or `now-15m`',
   })
+export const momentIfAny = anyMoment.optional().openapi({
+  type: 'string',
+  example: 'now-2h',
+  description: 'ISO 8601 with its zone, epoch milliseconds, `now`, or `now-15m`',
+})
 
-const filter = z
+export const filter = z
   .union([z.string().max(TEXT_MAX), z.array(z.string().max(TEXT_MAX)).max(FILTERS_MAX)])
   .default([])
   .transform((texts, context) => {
@@ -78,12 +88,12 @@ const dimensions = parsed(dimensionList, `one or two of ${DIMENSIONS.join(', ')}
   description: `One or two of ${DIMENSIONS.join(', ')}`,
 })
 
-const limit = (fallback: number, most: number) =>
+export const limit = (fallback: number, most: number) =>
   z.coerce.number().int().min(1).max(most).default(fallback).openapi({ description: 'How many groups at most' })
 
-const range = { from: moment('now-1h'), to: moment('now') }
+export const range = { from: moment('now-1h'), to: moment('now') }
 
-const selection = {
+export const selection = {
   ...range,
   filter,
   tier: z.enum(ANSWER_TIERS).optional().openapi({ description: 'Forces what is otherwise chosen from range and step' }),

@@ -185,7 +185,10 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
 }
 
 /** Only the minute tier has to know first how far it reaches; elsewhere its freshness is asked beside the rest. */
-async function subjectOf(desk: Desk, wanted: Wanted): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
+export async function subjectOf(
+  desk: Desk,
+  wanted: Wanted,
+): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
   const window = chooseWindow(wanted, desk.now(), desk.retention)
   const condition = conditionOf(wanted.filters)
   const freshness = freshnessOf(desk, window)

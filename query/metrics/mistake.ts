@@ -19,6 +19,7 @@ export const MISTAKES = [
   'bad_order',
   'bad_session_id',
   'bad_parameter',
+  'not_comparable',
   /** Well put, but more than one question may cost. */
   'too_expensive',
 ] as const
