@@ -16,6 +16,7 @@ import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
 import { addCompareRoute } from './routes/compare.ts'
+import { addInsightRoute } from './routes/insights.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
@@ -60,6 +61,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
 
   addMetricRoutes(app, desk)
   addCompareRoute(app, desk)
+  addInsightRoute(app, desk)
   addSessionRoutes(app, desk)
   addRejectRoutes(app, desk)
   app.get('/livez', c => c.text('ok\n'))
