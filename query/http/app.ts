@@ -15,6 +15,7 @@ import type { Keys } from './keys.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
+import { addAnnotationRoutes } from './routes/annotations.ts'
 import { addCompareRoute } from './routes/compare.ts'
 import { addInsightRoute } from './routes/insights.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
@@ -62,6 +63,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addMetricRoutes(app, desk)
   addCompareRoute(app, desk)
   addInsightRoute(app, desk)
+  addAnnotationRoutes(app, desk, store)
   addSessionRoutes(app, desk)
   addRejectRoutes(app, desk)
   app.get('/livez', c => c.text('ok\n'))

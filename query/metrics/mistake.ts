@@ -20,6 +20,8 @@ export const MISTAKES = [
   'bad_session_id',
   'bad_parameter',
   'not_comparable',
+  'bad_body',
+  'already_exists',
   /** Well put, but more than one question may cost. */
   'too_expensive',
 ] as const
