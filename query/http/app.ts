@@ -19,6 +19,7 @@ import { addAnnotationRoutes } from './routes/annotations.ts'
 import { addCompareRoute } from './routes/compare.ts'
 import { addInsightRoute } from './routes/insights.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
+import { addPipelineRoute } from './routes/pipeline.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
 import type { QueryVitals } from './vitals.ts'
@@ -64,6 +65,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addCompareRoute(app, desk)
   addInsightRoute(app, desk)
   addAnnotationRoutes(app, desk, store)
+  addPipelineRoute(app, desk, store)
   addSessionRoutes(app, desk)
   addRejectRoutes(app, desk)
   app.get('/livez', c => c.text('ok\n'))
