@@ -17,8 +17,13 @@ export interface PartitionAudit {
   readonly expired: number
 }
 
-const NOT_ERASED =
-  '(log_id, kafka_partition, kafka_offset) NOT IN (SELECT log_id, kafka_partition, kafka_offset FROM erasures_v1)'
+/** Every position of the log that is covered, as a SELECT: rows, and what was erased (kind `erased`). `where` is on `ingested_at`. */
+export const positionsSql = (where: string): string => `
+    SELECT log_id, kafka_partition, kafka_offset, offsets, toString(kind) AS kind, reason, toNullable(appended_at) AS appended_at, ingested_at
+    FROM events_v1
+    WHERE ${where} AND (log_id, kafka_partition, kafka_offset) NOT IN (SELECT log_id, kafka_partition, kafka_offset FROM erasures_v1)
+    UNION ALL
+    SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1, 'erased', '', NULL, ingested_at FROM erasures_v1 WHERE ${where}`
 
 /** Reads every position of the log: for tests, the demo's end and the audit of a partition, not for a dashboard's refresh. */
 export const AUDIT = `
@@ -35,11 +40,7 @@ FROM (
     ifNull(max(toNullable(kind != 'erased')) OVER (
       PARTITION BY log_id, kafka_partition ORDER BY kafka_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ), 0) AS after_row
-  FROM (
-    SELECT log_id, kafka_partition, kafka_offset, offsets, toString(kind) AS kind, reason FROM events_v1 WHERE ${NOT_ERASED}
-    UNION ALL
-    SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1, 'erased', '' FROM erasures_v1
-  )
+  FROM (${positionsSql('1')})
 )
 GROUP BY log_id, kafka_partition
 ORDER BY log_id, kafka_partition`
@@ -56,12 +57,7 @@ export async function auditRecent(store: Store, since_ms: number): Promise<numbe
   const rows = await store.query<{ off: number }>(
     `SELECT sum(abs(toInt64(next) - toInt64(first) - toInt64(covered))) AS off FROM (
        SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next, sum(offsets) AS covered
-       FROM (
-         SELECT log_id, kafka_partition, kafka_offset, offsets FROM events_v1
-         WHERE ${RECENTLY} AND ${NOT_ERASED}
-         UNION ALL
-         SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1 FROM erasures_v1 WHERE ${RECENTLY}
-       ) AS event
+       FROM (${positionsSql(RECENTLY)}) AS event
        INNER JOIN (
          SELECT log_id, kafka_partition, min(kafka_offset) AS begin FROM events_v1
          WHERE ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') GROUP BY log_id, kafka_partition

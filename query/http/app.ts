@@ -22,10 +22,14 @@ import { openApiOf } from './openapi.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
+import { addAnnotationRoutes } from './routes/annotations.ts'
+import { addCompareRoute } from './routes/compare.ts'
 import { addDistributionRoutes } from './routes/distribution.ts'
 import { addErasureRoutes } from './routes/erasure.ts'
 import { addExportRoutes } from './routes/export.ts'
+import { addInsightRoute } from './routes/insights.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
+import { addPipelineRoute } from './routes/pipeline.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
 import { addSessionListRoutes } from './routes/session-list.ts'
 import { addSessionTimelineRoutes } from './routes/session-timeline.ts'
@@ -56,6 +60,10 @@ export type Api = Hono<
   RequestEnv,
   RoutesOf<typeof addMetricRoutes> &
     RoutesOf<typeof addDistributionRoutes> &
+    RoutesOf<typeof addCompareRoute> &
+    RoutesOf<typeof addInsightRoute> &
+    RoutesOf<typeof addAnnotationRoutes> &
+    RoutesOf<typeof addPipelineRoute> &
     RoutesOf<typeof addSessionListRoutes> &
     RoutesOf<typeof addSessionRoutes> &
     RoutesOf<typeof addSessionTimelineRoutes> &
@@ -99,6 +107,10 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addMetricRoutes(app, desk)
   addDistributionRoutes(app, desk)
   addSessionListRoutes(app, desk)
+  addCompareRoute(app, desk)
+  addInsightRoute(app, desk)
+  addAnnotationRoutes(app, desk, store)
+  addPipelineRoute(app, desk, store)
   addSessionRoutes(app, desk)
   addSessionTimelineRoutes(app, desk)
   addExportRoutes(app, { ...desk, askStreamed: streamed }, log)

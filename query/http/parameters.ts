@@ -28,10 +28,14 @@ const CODES: Readonly<Record<string, MistakeCode>> = {
   cursor: 'bad_cursor',
   metric: 'unknown_metric',
   order: 'bad_order',
+  a: 'bad_filter',
+  b: 'bad_filter',
+  baseline_from: 'bad_time',
+  baseline_to: 'bad_time',
 }
 
 /** A text that `parse` makes something of; undefined is a misfit. */
-const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mistake?: MistakeCode) =>
+export const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mistake?: MistakeCode) =>
   z
     .string()
     .max(TEXT_MAX)
@@ -43,8 +47,9 @@ const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mis
     })
 
 const MOMENT = 'ISO 8601 with its zone, epoch milliseconds, now, or now-15m'
-const moment = (fallback: string) =>
-  parsed(parseMoment, MOMENT).prefault(fallback).openapi({
+const anyMoment = parsed(parseMoment, MOMENT)
+export const moment = (fallback: string) =>
+  anyMoment.prefault(fallback).openapi({
     type: 'string',
     example: fallback,
     description: 'ISO 8601 with its zone, epoch milliseconds, `now`, or `now-15m`',
@@ -52,9 +57,9 @@ const moment = (fallback: string) =>
 
 /** @param fallback in words */
 export const momentOf = (fallback: string) =>
-  parsed(parseMoment, MOMENT).openapi({ type: 'string', example: 'now-15m', description: `${MOMENT}; ${fallback}` })
+  anyMoment.openapi({ type: 'string', example: 'now-15m', description: `${MOMENT}; ${fallback}` })
 
-const filter = z
+export const filter = z
   .union([z.string().max(TEXT_MAX), z.array(z.string().max(TEXT_MAX)).max(FILTERS_MAX)])
   .default([])
   .transform((texts, context) => {
@@ -86,12 +91,12 @@ const dimensions = parsed(dimensionList, `one or two of ${DIMENSIONS.join(', ')}
   description: `One or two of ${DIMENSIONS.join(', ')}`,
 })
 
-const limit = (fallback: number, most: number) =>
+export const limit = (fallback: number, most: number) =>
   z.coerce.number().int().min(1).max(most).default(fallback).openapi({ description: 'How many groups at most' })
 
-const range = { from: moment('now-1h'), to: moment('now') }
+export const range = { from: moment('now-1h'), to: moment('now') }
 
-const selection = {
+export const selection = {
   ...range,
   filter,
   tier: z.enum(ANSWER_TIERS).optional().openapi({ description: 'Forces what is otherwise chosen from range and step' }),

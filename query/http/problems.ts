@@ -4,6 +4,7 @@
  */
 import { z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
+import { HTTPException } from 'hono/http-exception'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Log } from '../../ingest/runtime/log.ts'
 import { worthRetrying } from '../../ingest/store/clickhouse.ts'
@@ -29,6 +30,7 @@ const OF_MISTAKES: Partial<Record<MistakeCode, ContentfulStatusCode>> = {
   unknown_metric: 404,
   unknown_session: 404,
   too_expensive: 422,
+  already_exists: 409,
 }
 const OF_FAULTS: Record<(typeof FAULTS)[number], ContentfulStatusCode> = {
   unauthorized: 401,
@@ -96,6 +98,8 @@ export function problemOf(error: unknown, c: Context<RequestEnv>, log: Log): Res
   if (error instanceof Mistake) return problemAnswer(c, error.code, error.message, error.parameter)
   if (error instanceof Busy) return problemAnswer(c, 'busy', 'too many others are asking right now; try again')
   if (error instanceof StoreFailure) return storeProblem(error, c, log)
+  // What hono throws of a body that is no JSON.
+  if (error instanceof HTTPException && error.status < 500) return problemAnswer(c, 'bad_body', 'the body is no JSON')
   log.error({ request_id: c.get('request_id'), error: said(error) }, 'request_failed')
   return problemAnswer(c, 'internal', 'this is our fault; the log knows it by the request id')
 }

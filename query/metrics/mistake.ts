@@ -22,6 +22,9 @@ export const MISTAKES = [
   'no_distribution',
   'bad_condition',
   'bad_cursor',
+  'not_comparable',
+  'bad_body',
+  'already_exists',
   /** Well put, but more than one question may cost. */
   'too_expensive',
 ] as const
