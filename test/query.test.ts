@@ -580,22 +580,6 @@ describe('the catalogue', () => {
     expect(dimensions?.find(({ id }) => id === 'access')?.values).toEqual(['cellular', 'ethernet', 'wifi'])
     expect(dimensions?.find(({ id }) => id === 'game')?.values).toContain(NASTY.game)
   })
-
-  test('and every route are in the OpenAPI document', async () => {
-    const document = (await (await app.request('/openapi.json')).json()) as {
-      openapi: string
-      paths: Record<string, unknown>
-    }
-    expect(document.openapi).toBe('3.1.0')
-    expect(Object.keys(document.paths)).toEqual([
-      '/v1/metrics',
-      ...['', '/timeseries', '/breakdown', '/distribution', '/heatmap'].map(rest => `/v1/metrics/{id}${rest}`),
-      '/v1/frames/slower-than',
-      ...['', '/{id}', '/{id}/timeline'].map(rest => `/v1/sessions${rest}`),
-      '/v1/export',
-      '/v1/rejects',
-    ])
-  })
 })
 
 describe('a question that cannot be answered as put names what is wrong with it', () => {

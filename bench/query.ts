@@ -1,0 +1,192 @@
+/**
+ * `npm run bench:query`: how long a dashboard's questions take over hours of a fleet, against the naive query over raw frames, and how
+ * that grows with frames and with sessions. Asked over HTTP, one after the other, each of another range: nothing is answered from memory.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpus, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Command } from 'commander'
+import { readConfig } from '../ingest/runtime/config.ts'
+import { openStore, type Store } from '../ingest/store/clickhouse.ts'
+import { migrate, retentionOf } from '../ingest/store/migrate.ts'
+import { apiPart, apiUrl, clickHousePart } from '../local/parts.ts'
+import { freePort } from '../local/ports.ts'
+import { type Part, startPart } from '../local/supervise.ts'
+import { devKeyFile } from '../query/http/keys.ts'
+import { type History, writeHistory } from './history.ts'
+
+interface Flags {
+  readonly sessions: number
+  readonly hours: number
+  readonly rounds: number
+  readonly growth: boolean
+}
+
+new Command('npm run bench:query --')
+  .description(
+    'p50 and p95 of dashboard questions over a fleet’s history, and how many times faster than over raw frames',
+  )
+  .option('--sessions <number>', 'sessions at a time', Number, 1_000)
+  .option('--hours <number>', 'hours of history', Number, 6)
+  .option('--rounds <number>', 'how often each question is asked', Number, 40)
+  .option('--no-growth', 'leave out how it grows with frames and sessions')
+  .allowExcessArguments(false)
+  .action((flags: Flags) => bench(flags))
+  .parseAsync()
+
+const FPS = 60
+const METRICS = ['fps_avg', 'frame_time_p99_us'] as const
+type Metric = (typeof METRICS)[number]
+/** What a user without us would ask: of the raw frames, by name of the question. */
+const NAIVE_VALUE: Readonly<Record<Metric, string>> = {
+  fps_avg: '1e6 * count() / sum(frame)',
+  frame_time_p99_us: 'quantileExactInclusive(0.99)(frame)',
+}
+/** Growth is measured on a fleet this much smaller, and on one with so many times the frames or the sessions. */
+const GROWTH = { sessions: 200, hours: 1, frames: 4, more_sessions: 10 }
+
+interface Ask {
+  readonly question: string
+  readonly path: string
+  readonly naive?: string
+}
+
+const asks = (session_id: string): Ask[] => [
+  ...METRICS.flatMap(metric => {
+    const naive = (keys: string): string =>
+      `SELECT ${keys}${keys && ','} ${NAIVE_VALUE[metric]} FROM events_v1 ARRAY JOIN frame_time_us AS frame
+       WHERE at >= toDateTime({from:UInt32}, 'UTC') AND at < toDateTime({to:UInt32}, 'UTC')${keys && ` GROUP BY ${keys}`}`
+    return [
+      { question: `${metric} overall`, path: `/v1/metrics/${metric}?`, naive: naive('') },
+      {
+        question: `${metric} by minute`,
+        path: `/v1/metrics/${metric}/timeseries?step=1m&`,
+        naive: naive('toStartOfMinute(at)'),
+      },
+      {
+        question: `${metric} by minute and region`,
+        path: `/v1/metrics/${metric}/timeseries?step=1m&group_by=region&`,
+        naive: naive('toStartOfMinute(at), region'),
+      },
+      { question: `${metric} by isp`, path: `/v1/metrics/${metric}/breakdown?by=isp&`, naive: naive('isp') },
+    ]
+  }),
+  {
+    question: 'one session by minute',
+    path: `/v1/metrics/frame_time_p99_us/timeseries?step=1m&filter=session_id:${session_id}&`,
+    naive: `SELECT toStartOfMinute(at), quantileExactInclusive(0.99)(frame) FROM events_v1 ARRAY JOIN frame_time_us AS frame
+      WHERE session_id = '${session_id}' GROUP BY 1`,
+  },
+  { question: 'one session, everything', path: `/v1/sessions/${session_id}?` },
+]
+
+const percentile = (values: readonly number[], p: number): number =>
+  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ?? Number.NaN
+
+interface Place {
+  readonly store: Store
+  /** Asks the API. @throws if it refuses */
+  readonly get: (path: string) => Promise<void>
+}
+
+async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> {
+  const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
+  const parts: Part[] = []
+  try {
+    const clickhouse_port = await freePort()
+    const environment = {
+      ...process.env,
+      DATA_DIR: data_dir,
+      CLICKHOUSE_PORT: String(clickhouse_port),
+      CLICKHOUSE_URL: undefined,
+    }
+    const start = async (spec: Parameters<typeof startPart>[0]): Promise<void> => {
+      parts.push(await startPart(spec, { data_dir, report: () => {}, restart: false }))
+    }
+    console.log(`machine: ${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`)
+    await start(clickHousePart({ config: readConfig(environment), environment }))
+
+    const fleet = async (name: string, history: Omit<History, 'from'>): Promise<Place & { history: History }> => {
+      const own = { ...environment, CLICKHOUSE_DATABASE: name, HTTP_PORT: String(await freePort()) }
+      const config = readConfig(own)
+      await migrate(config.clickhouse, retentionOf(config))
+      const store = openStore(config.clickhouse, { timeout_ms: 900_000 })
+      const whole = { ...history, from: Math.floor(Date.now() / 3_600_000 - history.seconds / 3_600 - 1) * 3_600 }
+      console.log(`${name}: ${history.sessions} sessions × ${history.seconds / 3_600} h at ${history.fps} fps`)
+      await writeHistory(store, whole, line => process.stdout.write(`\r  ${line}   `))
+      process.stdout.write('\n')
+      await start({ ...apiPart({ config, environment: own }), name: `api-${name}` })
+      const key = readFileSync(devKeyFile(data_dir), 'utf8').trim()
+      const get = async (path: string): Promise<void> => {
+        const response = await fetch(`${apiUrl(config)}${path}`, { headers: { authorization: `Bearer ${key}` } })
+        const body = await response.text()
+        if (!response.ok) throw new Error(`${path}: ${body}`)
+      }
+      return { store, get, history: whole }
+    }
+
+    const main = await fleet('main', { sessions, seconds: hours * 3_600, fps: FPS })
+    const rows: Record<string, Record<string, string | number>> = {}
+    for (const ask of await asksOf(main.store)) {
+      const took = await timed(main, ask, rounds)
+      const naive_ms = ask.naive === undefined ? undefined : await timedNaive(main, ask.naive)
+      rows[ask.question] = {
+        'p50 ms': Math.round(percentile(took, 0.5)),
+        'p95 ms': Math.round(percentile(took, 0.95)),
+        'raw frames ms': naive_ms === undefined ? '' : Math.round(naive_ms),
+        'times faster': naive_ms === undefined ? '' : Math.round(naive_ms / percentile(took, 0.5)),
+      }
+    }
+    console.table(rows)
+
+    if (growth) {
+      const small = { sessions: GROWTH.sessions, seconds: GROWTH.hours * 3_600, fps: FPS }
+      const base = await fleet('base', small)
+      const frames = await fleet('frames', { ...small, fps: FPS * GROWTH.frames })
+      const more = await fleet('more_sessions', { ...small, sessions: small.sessions * GROWTH.more_sessions })
+      const table: typeof rows = {}
+      for (const { question, path } of await asksOf(base.store)) {
+        const p50 = async (place: Place & { history: History }): Promise<number> => {
+          const ask = (await asksOf(place.store)).find(each => each.question === question) ?? { question, path }
+          return percentile(await timed(place, ask, rounds), 0.5)
+        }
+        const [one, of_frames, of_sessions] = [await p50(base), await p50(frames), await p50(more)]
+        table[question] = {
+          'p50 ms': one.toFixed(1),
+          [`${GROWTH.frames}× frames`]: `×${(of_frames / one).toFixed(2)}`,
+          [`${GROWTH.more_sessions}× sessions`]: `×${(of_sessions / one).toFixed(2)}`,
+        }
+      }
+      console.table(table)
+    }
+  } finally {
+    for (const part of parts.reverse()) await part.stop()
+    rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
+  }
+}
+
+async function asksOf(store: Store): Promise<Ask[]> {
+  const [row] = await store.query<{ id: string }>('SELECT toString(min(session_id)) AS id FROM events_v1')
+  return asks(row?.id ?? '')
+}
+
+/** Milliseconds of each round. Every round begins some minutes later than the one before, and ends with the history. */
+async function timed({ get, history }: Place & { history: History }, ask: Ask, rounds: number): Promise<number[]> {
+  const took: number[] = []
+  for (let round = -2; round < rounds; round++) {
+    const range = ask.path.startsWith('/v1/sessions/')
+      ? ''
+      : `from=${(history.from + (round + 2) * 60) * 1_000}&to=${(history.from + history.seconds) * 1_000}`
+    const begun = performance.now()
+    await get(`${ask.path}${range}`)
+    // The first ones warm up.
+    if (round >= 0) took.push(performance.now() - begun)
+  }
+  return took
+}
+
+async function timedNaive({ store, history }: Place & { history: History }, sql: string): Promise<number> {
+  const begun = performance.now()
+  await store.query(sql, { from: history.from, to: history.from + history.seconds }, { max_execution_time: 900 })
+  return performance.now() - begun
+}
