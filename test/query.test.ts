@@ -590,7 +590,8 @@ describe('the catalogue', () => {
     expect(document.openapi).toBe('3.1.0')
     expect(Object.keys(document.paths)).toEqual([
       '/v1/metrics',
-      ...['', '/timeseries', '/breakdown'].map(rest => `/v1/metrics/{id}${rest}`),
+      ...['', '/timeseries', '/breakdown', '/compare'].map(rest => `/v1/metrics/{id}${rest}`),
+      ...['/v1/insights', '/v1/annotations', '/v1/pipeline'],
       '/v1/sessions/{id}',
       '/v1/rejects',
     ])
