@@ -12,8 +12,8 @@ import type { Question } from '../metrics/question.ts'
 import { behindQuestion, paramsOf, type Subject } from '../metrics/questions.ts'
 import { iso, type Moment, type Window } from '../metrics/range.ts'
 import { groupedSql } from '../metrics/sql.ts'
-import { FALSE_DISCOVERY_RATE, type Finding, type Fleet, findSegments, UNKNOWN } from '../statistics/segments.ts'
-import { inSlices } from '../statistics/slices.ts'
+import { FALSE_DISCOVERY_RATE, type Finding, type Found, findSegments, UNKNOWN } from '../statistics/segments.ts'
+import { inSlices, type Steps } from '../statistics/slices.ts'
 import { studentQuantile } from '../statistics/tail.ts'
 import { shapeOf } from './shape.ts'
 
@@ -25,8 +25,8 @@ export const INSIGHT_METRICS = [
   'packet_loss_pct',
 ] as const satisfies readonly MetricId[]
 
-/** More are drawn by lot: which, follows from their ids. The search then takes a second of CPU at most, in slices. */
-const SESSIONS_MAX = 10_000
+/** Of more, so many are drawn by lot (which, follows from their ids): what a question costs us is bounded, and steps stay short. */
+const SESSIONS_MAX = 6_000
 /** The default past: so many times as long as the window, right before it. */
 const PAST_WINDOWS = 4
 const TAIL = 0.025
@@ -85,9 +85,8 @@ export async function insights(desk: Desk, wanted: InsightsWanted): Promise<Answ
     desk.ask(behindQuestion(subject)),
     freshness,
   ])
-  const { fleet, labels } = fleetOf(now ?? NOBODY, before ?? NOBODY)
-  const { findings, tested } = await inSlices(findSegments(fleet))
-  const data = findings
+  const { found, labels } = await inSlices(searched(now ?? NOBODY, before ?? NOBODY))
+  const data = [...found.findings]
     .sort((one, other) => harm(other) - harm(one))
     .slice(0, wanted.limit)
     .map(finding => told(finding, labels))
@@ -98,7 +97,7 @@ export async function insights(desk: Desk, wanted: InsightsWanted): Promise<Answ
       baseline_from: iso(past.window.from * 1_000),
       baseline_to: iso(past.window.to * 1_000),
       metrics: INSIGHT_METRICS,
-      tested,
+      tested: found.tested,
       sessions_now: now?.total ?? 0,
       sessions_before: before?.total ?? 0,
       sampled: [now, before].some(side => (side?.total ?? 0) > SESSIONS_MAX),
@@ -162,44 +161,57 @@ FROM (SELECT *, count() OVER () AS sessions_total FROM (${sessions}) ORDER BY id
   }
 }
 
-/** Of a session that is in both windows its context now. */
-export function fleetOf(
-  now: SessionsRow,
-  before: SessionsRow,
-): { fleet: Fleet; labels: readonly (readonly string[])[] } {
-  const at = new Map([...now.ids, ...before.ids].map(id => [id, -1]))
-  for (const [i, id] of [...at.keys()].entries()) at.set(id, i)
+type Labels = readonly (readonly string[])[]
+
+/** The same sessions in both windows are one each; its context is that of now. */
+function* searched(now: SessionsRow, before: SessionsRow): Steps<{ found: Found; labels: Labels }> {
+  const at = new Map<number, number>()
+  const placesOf = (ids: readonly number[]): Int32Array =>
+    Int32Array.from(ids, id => {
+      const place = at.get(id) ?? at.size
+      at.set(id, place)
+      return place
+    })
+  const sides = [before, now].map(side => ({ ...side, places: placesOf(side.ids) }))
   const sessions = at.size
-  const placed = (side: SessionsRow, column: readonly number[] | undefined): Float64Array => {
-    const list = new Float64Array(sessions)
-    for (const [i, id] of side.ids.entries()) list[at.get(id) ?? 0] = column?.[i] ?? 0
-    return list
-  }
-  const metrics = AMOUNTS.map((_, m) => ({
-    ...{ x1: placed(now, now.bad[m]), y1: placed(now, now.of[m]) },
-    ...{ x0: placed(before, before.bad[m]), y0: placed(before, before.of[m]) },
-  }))
-  const coded = DIMENSIONS.map((_, d) => {
+  const dimensions: { codes: Int32Array; values: number }[] = []
+  const labels: string[][] = []
+  for (const d of DIMENSIONS.keys()) {
     const known = new Map<string, number>()
     const codes = new Int32Array(sessions).fill(UNKNOWN)
-    for (const side of [before, now]) {
-      for (const [i, id] of side.ids.entries()) {
-        const label = side.labels[d]?.[i] ?? ''
+    for (const side of sides) {
+      const column = side.labels[d] ?? []
+      for (let i = 0; i < column.length; i++) {
+        const label = column[i] ?? ''
         if (label === '') continue
         const code = known.get(label) ?? known.size
         known.set(label, code)
-        codes[at.get(id) ?? 0] = code
+        codes[side.places[i] ?? 0] = code
       }
     }
-    return { codes, values: known.size, labels: [...known.keys()] }
-  })
-  return { fleet: { dimensions: coded, metrics, sessions }, labels: coded.map(({ labels }) => labels) }
+    dimensions.push({ codes, values: known.size })
+    labels.push([...known.keys()])
+    yield
+  }
+  const placed = (places: Int32Array | undefined, column: readonly number[] | undefined): Float64Array => {
+    const list = new Float64Array(sessions)
+    places?.forEach((place, i) => {
+      list[place] = column?.[i] ?? 0
+    })
+    return list
+  }
+  const [past, present] = sides
+  const metrics = AMOUNTS.map((_, m) => ({
+    ...{ x1: placed(present?.places, now.bad[m]), y1: placed(present?.places, now.of[m]) },
+    ...{ x0: placed(past?.places, before.bad[m]), y0: placed(past?.places, before.of[m]) },
+  }))
+  return { found: yield* findSegments({ dimensions, metrics, sessions }), labels }
 }
 
 /** How much of all that is bad now would not be, without the excess. */
 const harm = ({ excess, group, share_of_bad }: Finding): number => (excess / group.now) * share_of_bad
 
-function told(finding: Finding, labels: readonly (readonly string[])[]): Insight {
+function told(finding: Finding, labels: Labels): Insight {
   const metric = INSIGHT_METRICS[finding.metric] ?? INSIGHT_METRICS[0]
   const { group, rest, excess, error, freedom, sessions, share_of_bad, p, q } = finding
   const segment: Partial<Record<Dimension, string>> = {}

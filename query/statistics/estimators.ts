@@ -35,7 +35,7 @@ export function ratioEstimator(numerator: Float64Array, denominator: Float64Arra
   }
 }
 
-/** Counts per logarithmic bucket of one cluster. */
+/** Counts per logarithmic bucket of one cluster; buckets ascend. */
 export interface Histogram {
   readonly buckets: readonly number[]
   readonly counts: readonly number[]
@@ -92,21 +92,31 @@ interface Merged extends Histogram {
   readonly total: number
 }
 
-const total = ({ counts }: Histogram): number => counts.reduce((sum, count) => sum + count, 0)
+function total({ counts }: Histogram): number {
+  let sum = 0
+  for (let i = 0; i < counts.length; i++) sum += counts[i] ?? 0
+  return sum
+}
 
 function mergedOf(histograms: readonly (Histogram | undefined)[]): Merged {
-  const sums = new Map<number, number>()
+  const last = histograms.reduce((most, histogram) => Math.max(most, histogram?.buckets.at(-1) ?? 0), 0)
+  const sums = new Float64Array(last + 1)
   for (const histogram of histograms) {
-    for (const [i, bucket] of histogram?.buckets.entries() ?? [])
-      sums.set(bucket, (sums.get(bucket) ?? 0) + (histogram?.counts[i] ?? 0))
+    if (histogram === undefined) continue
+    const { buckets, counts } = histogram
+    for (let i = 0; i < buckets.length; i++) {
+      const bucket = buckets[i] ?? 0
+      sums[bucket] = (sums[bucket] ?? 0) + (counts[i] ?? 0)
+    }
   }
-  const sorted = [...sums].filter(([, count]) => count > 0).sort(([x], [y]) => x - y)
+  const buckets = [...sums.keys()].filter(bucket => (sums[bucket] ?? 0) > 0)
+  const counts = buckets.map(bucket => sums[bucket] ?? 0)
   let sum = 0
-  const cumulative = sorted.map(([, count]) => {
+  const cumulative = counts.map(count => {
     sum += count
     return sum
   })
-  return { buckets: sorted.map(([bucket]) => bucket), counts: sorted.map(([, count]) => count), cumulative, total: sum }
+  return { buckets, counts, cumulative, total: sum }
 }
 
 function percentileOf({ cumulative, total }: Merged, middles: readonly number[], { p, weighted }: PercentileOptions) {
@@ -136,7 +146,8 @@ const insideOf = ({ bucket, part }: Place, growth: number): number => (bucket ==
 
 function weightBelow({ buckets, counts }: Histogram, { bucket, part }: Place): number {
   let sum = 0
-  for (const [i, b] of buckets.entries()) {
+  for (let i = 0; i < buckets.length; i++) {
+    const b = buckets[i] ?? 0
     if (b < bucket) sum += counts[i] ?? 0
     else if (b === bucket) sum += part * (counts[i] ?? 0)
   }

@@ -52,9 +52,19 @@ interface Tested extends Excess {
   readonly share_of_bad: number
 }
 
-/** @returns the strongest finding of each metric first, and how many were tested */
-export function* findSegments(fleet: Fleet): Steps<{ readonly findings: Finding[]; readonly tested: number }> {
-  const terms = fleet.metrics.map(amounts => termsOf(amounts, fleet.sessions))
+export interface Found {
+  /** Of each metric the strongest first. */
+  readonly findings: readonly Finding[]
+  /** How many pairs of segment and metric were tested. */
+  readonly tested: number
+}
+
+export function* findSegments(fleet: Fleet): Steps<Found> {
+  const terms: Float64Array[] = []
+  for (const amounts of fleet.metrics) {
+    terms.push(termsOf(amounts, fleet.sessions))
+    yield
+  }
   const everybody = Int32Array.from({ length: fleet.sessions }, (_, i) => i)
   const all = terms.map(of => sumsOf(of, everybody))
   const segments = yield* segmentsOf(fleet)
@@ -67,7 +77,8 @@ export function* findSegments(fleet: Fleet): Steps<{ readonly findings: Finding[
     yield
   }
   const q = falseDiscoveryRates(tests.map(({ p }) => p))
-  const found = tests.map((test, i) => ({ ...test, q: q[i] ?? 1 })).filter(test => test.q <= FALSE_DISCOVERY_RATE)
+  yield
+  const found = tests.flatMap((test, i) => ((q[i] ?? 1) <= FALSE_DISCOVERY_RATE ? [{ ...test, q: q[i] ?? 1 }] : []))
   const findings: Finding[] = []
   for (const [metric, of] of terms.entries())
     findings.push(
