@@ -85,7 +85,7 @@ describe('an annotation', () => {
         fc.oneof(text, nasty),
         async (title, body, isp) => {
           const given = deploy({ title, text: body, dimensions: { isp, client_version: '4.2' } })
-          expect(await noted(given)).toMatchObject({ ...given, until: null, created_by: null })
+          expect(await noted(given)).toMatchObject({ ...given, until: null, created_by: expect.stringMatching(/.+/) })
           const found = await listed({ from: AT, to: AT + 1, limit: 1_000 })
           expect(found.find(({ id }) => id === given.id)).toMatchObject({ ...given, until: null })
         },

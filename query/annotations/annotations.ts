@@ -85,29 +85,32 @@ export async function annotations(desk: Desk, asked: Pick<Asked, 'from' | 'to'>,
   return { data: rows.map(readable), from: iso(from * 1_000), to: iso(to * 1_000) }
 }
 
-/** @throws Mistake where the id is that of another one */
-export async function annotate(desk: Desk, store: Store, given: NewAnnotation): Promise<Annotation> {
+/**
+ * @param key_id of whoever writes it
+ * @throws Mistake where the id is that of another one
+ */
+export async function annotate(desk: Desk, store: Store, given: NewAnnotation, key_id: string): Promise<Annotation> {
   if (given.until_ms !== null && given.until_ms < given.at_ms)
     throw new Mistake('bad_range', 'until', 'until lies before at')
   const [known] = await desk.ask(oneQuestion(given.id))
   if (known) return same(known, given)
-  await write(store, given)
+  await write(store, given, key_id)
   // Of two at once under one id the first counts, and the other hears of it.
   const [kept] = await desk.ask(oneQuestion(given.id))
   if (!kept) throw new StoreFailure('annotation', new Error('what was written is not there'))
   return same(kept, given)
 }
 
-async function write(store: Store, { at_ms, until_ms, ...rest }: NewAnnotation): Promise<void> {
+async function write(store: Store, { at_ms, until_ms, ...rest }: NewAnnotation, key_id: string): Promise<void> {
   const until = until_ms === null ? 'NULL' : "fromUnixTimestamp64Milli({until_ms:Int64}, 'UTC')"
   try {
     await store.command(
-      `INSERT INTO annotations_v1 (id, at, until, kind, title, text, dimensions, created_at)
+      `INSERT INTO annotations_v1 (id, at, until, kind, title, text, dimensions, created_at, created_by)
        SELECT {id:UUID}, fromUnixTimestamp64Milli({at_ms:Int64}, 'UTC'), ${until}, {kind:String}, {title:String}, {text:String},
-         mapFromArrays({names:Array(String)}, {values:Array(String)}), now64(6, 'UTC')
+         mapFromArrays({names:Array(String)}, {values:Array(String)}), now64(6, 'UTC'), {key_id:String}
        SETTINGS async_insert = 0`,
       {
-        ...{ id: rest.id, at_ms, kind: rest.kind, title: rest.title, text: rest.text },
+        ...{ id: rest.id, at_ms, kind: rest.kind, title: rest.title, text: rest.text, key_id },
         ...{ names: Object.keys(rest.dimensions), values: Object.values(rest.dimensions) },
         ...(until_ms === null ? {} : { until_ms }),
       },

@@ -9,7 +9,7 @@ import { REASONS } from '../../ingest/contract/refusal.ts'
 import { positionsSql } from '../../ingest/store/audit.ts'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
-import { type DueBucket, due10s, dueCoarser } from '../../ingest/store/settle.ts'
+import { type DueBucket, due10s, dueCoarser, type Tier } from '../../ingest/store/settle.ts'
 import { type Answer, type Desk, metaOf, subjectOf } from '../metrics/answer.ts'
 import { type Question, StoreFailure } from '../metrics/question.ts'
 import { behindQuestion } from '../metrics/questions.ts'
@@ -57,7 +57,7 @@ export interface Health {
   readonly offsets_missing: number
   readonly offsets_doubled: number
   readonly offsets_expired: number
-  readonly settling: Readonly<Record<'10s' | 'minute', Backlog>>
+  readonly settling: Readonly<Record<Tier, Backlog>>
   readonly partitions: PartitionHealth[]
 }
 
@@ -145,7 +145,7 @@ export async function health(desk: Desk, store: Store): Promise<Answer<Health>> 
   const now_ms = desk.now()
   const window = { from: { before_now_ms: RECENT_S * 1_000 }, to: { before_now_ms: 0 }, tier: '10s' as const }
   const { subject, freshness } = await subjectOf(desk, { ...window, filters: [] })
-  const [minutes, reasons, [resent], positions, progress, fine, coarse, [behind], fresh] = await Promise.all([
+  const [minutes, reasons, [resent], positions, progress, fine, minute, hour, [behind], fresh] = await Promise.all([
     desk.ask(minutesQuestion(now_ms)),
     desk.ask(reasonsQuestion(now_ms)),
     desk.ask(resentQuestion(now_ms)),
@@ -153,6 +153,7 @@ export async function health(desk: Desk, store: Store): Promise<Answer<Health>> 
     desk.ask(PROGRESS),
     backlog(due10s(store, since(now_ms) - BACKLOG_S)),
     backlog(dueCoarser(store, 'minute', since(now_ms) - BACKLOG_S)),
+    backlog(dueCoarser(store, 'hour', since(now_ms) - BACKLOG_S)),
     desk.ask(behindQuestion(subject)),
     freshness,
   ])
@@ -173,7 +174,7 @@ export async function health(desk: Desk, store: Store): Promise<Answer<Health>> 
     resent_pct: resentPct(resent),
     completeness_pct: behind?.completeness_pct ?? null,
     ...{ offsets_missing: offsets('offsets_missing'), offsets_doubled: offsets('offsets_doubled') },
-    ...{ offsets_expired: offsets('offsets_expired'), settling: { '10s': fine, minute: coarse }, partitions },
+    ...{ offsets_expired: offsets('offsets_expired'), settling: { '10s': fine, minute, hour }, partitions },
   }
   return { data: [answer], meta: metaOf(null, subject, fresh, behind) }
 }

@@ -101,6 +101,7 @@ export const addAnnotationRoutes = (app: OpenAPIHono<RequestEnv>, desk: Desk, st
     .openapi(writeRoute, async c => {
       const { at, until, ...given } = c.req.valid('json')
       const until_ms = until === null ? null : Date.parse(until)
-      const written = await annotate(desk, store, { ...given, at_ms: Date.parse(at), until_ms })
+      const annotation = { ...given, at_ms: Date.parse(at), until_ms }
+      const written = await annotate(desk, store, annotation, c.get('key_id') ?? '')
       return c.json({ data: [written], meta: NO_META }, 201)
     })

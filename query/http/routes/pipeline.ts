@@ -41,7 +41,7 @@ const pipeline = z
     resent_pct: z.number().nullable().openapi({ description: 'Events that came again, of the events in the span' }),
     completeness_pct: z.number().nullable(),
     ...offsets,
-    settling: z.object({ '10s': backlog, minute: backlog }).openapi({
+    settling: z.object({ '10s': backlog, minute: backlog, hour: backlog }).openapi({
       description: 'Buckets that changed since they were settled; one or two always do while events arrive',
     }),
     partitions: z.array(partition),
