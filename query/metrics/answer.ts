@@ -3,10 +3,11 @@
  * Every answer is `{ data, meta }`. An empty range is an empty list, an empty step a null: never a zero.
  */
 import type { Retention } from '../../ingest/store/migrate.ts'
-import { METRICS, type MetricId } from './catalogue.ts'
+import { type AnswerTier, METRICS, type MetricId } from './catalogue.ts'
 import { type Condition, conditionOf, type Dimension, type Filter } from './filter.ts'
 import { type FreshnessRow, freshnessQuestion, isComplete } from './freshness.ts'
 import { Mistake } from './mistake.ts'
+import { type Model, modelQuestion, NO_MODEL } from './model.ts'
 import type { Ask } from './question.ts'
 import {
   type BehindRow,
@@ -39,6 +40,8 @@ export interface Meta {
   readonly complete: boolean | null
   /** Of a grouped answer: how many groups there are, of which `data` may show the first. */
   readonly groups_total?: number
+  /** Of an answer that stands on opinion scores. */
+  readonly model?: Model
 }
 
 export interface Answer<Row> {
@@ -74,14 +77,15 @@ const DIMENSIONS_MAX = 2
 export async function overall(desk: Desk, wanted: Wanted): Promise<Answer<Value>> {
   const metric = METRICS[wanted.metric]
   const { subject, freshness } = await subjectOf(desk, wanted)
-  const [[row], [behind], fresh] = await Promise.all([
+  const [[row], [behind], model, fresh] = await Promise.all([
     desk.ask(overallQuestion(metric, subject)),
     desk.ask(behindQuestion(subject)),
+    modelOf(desk, wanted.metric, subject),
     freshness,
   ])
   return {
     data: row ? [valued(wanted.metric, subject.condition, row)] : [],
-    meta: metaOf(wanted.metric, subject, fresh, behind),
+    meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...model },
   }
 }
 
@@ -106,10 +110,11 @@ export async function timeseries(
       'step',
       `${count} steps of ${series} groups are more than ${POINTS_MAX} points`,
     )
-  const [rows, [behind], groups, fresh] = await Promise.all([
+  const [rows, [behind], groups, model, fresh] = await Promise.all([
     desk.ask(timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)),
     desk.ask(behindQuestion(subject)),
     by.length > 0 ? desk.ask(groupsQuestion(subject, by)) : [],
+    modelOf(desk, wanted.metric, subject),
     freshness,
   ])
   const data = [...groupByLabels(rows)].flatMap(points => {
@@ -122,7 +127,7 @@ export async function timeseries(
       return { t: iso(t * 1_000), ...dimensions, ...value }
     })
   })
-  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0] } }
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0], ...model } }
 }
 
 export type Slice = Value &
@@ -144,9 +149,10 @@ export async function breakdown(
     throw new Mistake('bad_order', 'order', `${wanted.metric} counts nothing bad, so no group has an impact on it`)
   const order = asked ?? (metric.bad === undefined ? 'value' : 'impact')
   const { subject, freshness } = await subjectOf(desk, wanted)
-  const [rows, [behind], fresh] = await Promise.all([
+  const [rows, [behind], model, fresh] = await Promise.all([
     desk.ask(breakdownQuestion(metric, subject, by, order, limit)),
     desk.ask(behindQuestion(subject)),
+    modelOf(desk, wanted.metric, subject),
     freshness,
   ])
   const data = rows.map(row => ({
@@ -157,12 +163,12 @@ export async function breakdown(
     share_of_bad: row.share_of_bad,
   }))
   const groups_total = rows[0]?.groups_total ?? 0
-  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), groups_total } }
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), groups_total, ...model } }
 }
 
 const NOTHING: Value = { value: null, reason: 'no_data', n: 0 }
 
-function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'value' | 'n'>): Value {
+export function valued(id: MetricId, condition: Condition, { value, n }: Pick<Value, 'value' | 'n'>): Value {
   if (value !== null) return { value, n }
   if (n === 0) return NOTHING
   const few = !condition.one_session && n < METRICS[id].min_count
@@ -185,14 +191,35 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
 }
 
 /** Only the minute tier has to know first how far it reaches; elsewhere its freshness is asked beside the rest. */
-async function subjectOf(desk: Desk, wanted: Wanted): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
-  const window = chooseWindow(wanted, desk.now(), desk.retention)
+export async function subjectOf(
+  desk: Desk,
+  wanted: Wanted,
+): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
+  const window = windowOf(desk, wanted)
   const condition = conditionOf(wanted.filters)
   const freshness = freshnessOf(desk, window)
   // Whoever awaits it hears of its failure; this is for when another question fails first.
   freshness.catch(() => {})
   const cut = window.tier === 'minute' ? cutOf(window, await freshness) : window.to
   return { subject: { window, cut, condition }, freshness }
+}
+
+/** What is chosen from range and step, unless that tier cannot answer the metric: then the one that can, if it reaches so far. */
+function windowOf(desk: Desk, wanted: Wanted): Window {
+  const { tiers } = METRICS[wanted.metric]
+  const can = (tier: AnswerTier): boolean => tiers.includes(tier)
+  if (wanted.tier !== undefined && !can(wanted.tier))
+    throw new Mistake('bad_tier', 'tier', `${wanted.metric} is answered by ${tiers.join(', ')}`)
+  const now_ms = desk.now()
+  const chosen = chooseWindow(wanted, now_ms, desk.retention)
+  return can(chosen.tier) ? chosen : chooseWindow({ ...wanted, tier: '10s' }, now_ms, desk.retention)
+}
+
+/** Of a metric that stands on opinion scores: what was scored. */
+export async function modelOf(desk: Desk, id: MetricId, subject: Subject): Promise<{ model?: Model }> {
+  if (METRICS[id].scored === undefined) return {}
+  const [model = NO_MODEL] = await desk.ask(modelQuestion(METRICS[id], subject))
+  return { model }
 }
 
 /** From where on ten-second cells stand in for minutes. */
