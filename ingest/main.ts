@@ -14,6 +14,7 @@ import { createLog } from './runtime/log.ts'
 import { onSignal, runShutdown } from './runtime/shutdown.ts'
 import { createIngestVitals, serveVitals } from './runtime/vitals.ts'
 import { openStore, worthRetrying } from './store/clickhouse.ts'
+import { keepClasses } from './store/experience/classes.ts'
 import { migrate, retentionOf } from './store/migrate.ts'
 
 const HOUR_MS = 3_600_000
@@ -76,6 +77,9 @@ async function run(accept_new_log: boolean): Promise<void> {
   })
 
   await untilReachable('ClickHouse', stopping.signal, log, () => migrate(config.clickhouse, retentionOf(config)))
+  await untilReachable('ClickHouse', stopping.signal, log, async () => {
+    if (await keepClasses(store, config.G1072_CLASSES)) log.info({}, 'game_classes_changed')
+  })
   await untilReachable('Kafka', stopping.signal, log, () => source.ensureTopic(config.KAFKA_PARTITIONS))
   if (stopping.signal.aborted) return
 

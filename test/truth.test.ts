@@ -187,8 +187,8 @@ async function apiSays(id: MetricId, session: string, tier: AnswerTier) {
 }
 
 /** Each cell by the hash of its text, less when it was settled. As text, because a hash of anything NULL is NULL. */
-async function cellHashes({ store }: Pipeline, from: string): Promise<string[]> {
-  const columns = ['t', 'session_id', ...Object.keys(CELL_COLUMNS)].join(', ')
+async function cellHashes({ store }: Pipeline, from: string, without: readonly string[] = []): Promise<string[]> {
+  const columns = ['t', 'session_id', ...Object.keys(CELL_COLUMNS)].filter(name => !without.includes(name)).join(', ')
   const rows = await store.query<{ hash: string }>(
     `SELECT hex(MD5(toString(tuple(${columns})))) AS hash FROM ${from} ORDER BY hash`,
   )
@@ -325,8 +325,9 @@ function truthTable(said: ReadonlyMap<string, Measured>): string {
 
 describe('a number', () => {
   const everything = async (pipeline: Pipeline) => ({
-    cells: await cellHashes(pipeline, CELLS),
-    minutes: await cellHashes(pipeline, MINUTES),
+    // How often an event came is all that a resend may change.
+    cells: await cellHashes(pipeline, CELLS, ['received']),
+    minutes: await cellHashes(pipeline, MINUTES, ['received']),
     said: await Promise.all(ANSWER_TIERS.map(tier => cellsSay(pipeline, tier))),
   })
 

@@ -11,6 +11,22 @@ const port = z.coerce.number().int().min(1).max(65535)
 const whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max)
 const hostPortList = z.string().regex(/^[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*$/, 'expected host:port[,host:port…]')
 
+const gameClass = z.enum(['low', 'medium', 'high'])
+/** Per game what G.1072 asks of it; a game that is not named, and a class that is not, is high. */
+const gameClasses = z.record(
+  z.string().min(1).max(64),
+  z.strictObject({ video: gameClass.optional(), interaction: gameClass.optional() }),
+)
+export type GameClasses = z.infer<typeof gameClasses>
+const json = z.string().transform((text, context): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    context.addIssue({ code: 'custom', message: 'expected JSON' })
+    return z.NEVER
+  }
+})
+
 /** Every variable the project knows, with its default. Times and sizes carry their unit in the name. */
 const variables = z.object({
   DATA_DIR: z.string().min(1).default('.data'),
@@ -55,6 +71,7 @@ const variables = z.object({
   MINUTE_RETENTION_DAYS: whole(1, 3_650).default(400),
   HOUR_RETENTION_DAYS: whole(1, 3_650).default(1_200),
   SESSION_RETENTION_DAYS: whole(1, 3_650).default(1_200),
+  G1072_CLASSES: json.pipe(gameClasses).default({}),
 })
 
 export type Variables = z.infer<typeof variables>

@@ -2,9 +2,10 @@
  * What a cell is: everything the metrics need of one session in one bucket of time, computed from the *set* of its events.
  * This list is the only definition of a cell's columns. From it follow the settling of 10-second cells from raw events, the
  * settling of each coarser tier from the finer one, and the `events` tier, which computes cells on the fly.
- * The tables are in `schema/003_cells.sql`; a test holds them to this list.
+ * The tables are in `schema/003_cells.sql` and later migrations; a test holds them to this list.
  */
-import { CONTEXT_FIELDS, SOURCES } from '../contract/events.ts'
+import { CONTEXT_FIELDS, SOURCES, STAGES } from '../contract/events.ts'
+import { SCORE_AGGREGATES, SCORE_SQL } from './experience/score.ts'
 
 /** Growth of the logarithmic buckets: a percentile read from them is within 1 % of the exact one. */
 export const BUCKET_GROWTH = 1.02
@@ -13,10 +14,14 @@ export const BUCKET_GROWTH = 1.02
 export const bucketSql = (x: string): string =>
   `toUInt16(if(${x} = 0, 0, 1 + floor(log(${x}) / log(${BUCKET_GROWTH}))))`
 
+/** An event that Kafka had only so long after it began is late: whoever looked before did not see it. */
+export const LATE_AFTER_MS = 60_000
+
 interface CellColumn {
   readonly type: string
-  /** Aggregate over the events of the cell, in the names of `EVENTS`. */
+  /** Aggregate over the events of the cell, in the names of `EVENT_TERMS`; or, if `derived`, of what is aggregated, in those of `AGGREGATES` and `SHARED`. */
   readonly fromEvents: string
+  readonly derived?: true
   /** Aggregate over the cells of the finer tier; `c` is the column. */
   readonly fromCells: (c: string) => string
 }
@@ -43,19 +48,56 @@ const histogram = (fromEvents: string): CellColumn => ({
   fromEvents,
   fromCells: c => `sumMap(${c})`,
 })
-/** One value per event, weighted; events that do not know it are left out. */
-const valueHistogram = (x: string, weight: string, known: string): CellColumn =>
-  histogram(
-    `CAST(sumMap(if(${known}, [${bucketSql(`assumeNotNull(${x})`)}], []), if(${known}, [toUInt64(${weight})], [])), 'Map(UInt16, UInt64)')`,
-  )
 /**
- * Many values per event, counted: gather the cell's buckets, then count each distinct one. Less than half the cost of `sumMap` over
- * the arrays (1.1 against 2.4 µs of CPU per event of a live mix, 2 cores, 2026-11-22), whose hash table pays per frame.
+ * Values gathered into a list, then each distinct bucket of it counted. Less than half the cost of `sumMap` (1.1 against 2.4 µs of CPU
+ * per event of a live mix for frames, 2 cores, 2026-11-22), whose hash table pays per value.
  */
-const arrayHistogram = (xs: string): CellColumn =>
+const countedHistogram = (name: string, gathered: string): CellColumn =>
   histogram(
-    `mapFromArrays(arraySort(arrayDistinct(groupArrayArray(arrayMap(x -> ${bucketSql('x')}, ${xs})) AS gathered)) AS distinct_buckets, arrayMap(b -> countEqual(gathered, b), distinct_buckets))`,
+    `mapFromArrays(arraySort(arrayDistinct(${gathered} AS gathered_${name})) AS distinct_${name}, arrayMap(b -> countEqual(gathered_${name}, b), distinct_${name}))`,
   )
+/** Many values per event. */
+const arrayHistogram = (name: string, xs: string): CellColumn =>
+  countedHistogram(name, `groupArrayArray(arrayMap(x -> ${bucketSql('x')}, ${xs}))`)
+/** One value per event; events that do not know it (NULL) are left out. */
+const valueHistogram = (name: string): CellColumn =>
+  countedHistogram(name, `arrayMap(x -> ${bucketSql('x')}, groupArray(${name}))`)
+/** The same, weighted by the time covered: value and weight gathered as one number. */
+const timeHistogram = (name: string, known: string): CellColumn =>
+  histogram(
+    `mapFromArrays(arraySort(arrayDistinct(arrayMap(x -> ${bucketSql('bitShiftRight(x, 32)')}, groupArrayIf(bitShiftLeft(toUInt64(assumeNotNull(${name})), 32) + interval_ms, ${known}) AS pairs_${name}) AS buckets_${name})) AS distinct_${name}, arrayMap(b -> arraySum((bucket, pair) -> if(bucket = b, bitAnd(pair, 4294967295), 0), buckets_${name}, pairs_${name}), distinct_${name}))`,
+  )
+/** Follows from the aggregates of a ten-second cell. */
+const derived = (type: string, expression: string): CellColumn => ({
+  type,
+  fromEvents: expression,
+  derived: true,
+  fromCells: c => (type.startsWith('Map') ? `sumMap(${c})` : `sum(${c})`),
+})
+const RUNG_MAP = 'Map(String, UInt64)'
+const mapSql = (type: string, keys: string, values: string): string => `CAST((${keys}, ${values}), '${type}')`
+/** Of the rung a cell spent most of its time at; of two alike the one named later. */
+const ofMainRung = (value: string): CellColumn =>
+  derived(RUNG_MAP, mapSql(RUNG_MAP, 'main_rung', `arrayMap(_ -> ${value}, main_rung)`))
+const ofEachRung = (n: number): CellColumn => derived(RUNG_MAP, mapSql(RUNG_MAP, 'of_rungs.1', `of_rungs.${n}`))
+const MOS_MAP = 'Map(UInt16, UInt64)'
+const FLAG_MAP = 'Map(String, UInt64)'
+/** Sum, count and hundredths of the scores for which `which` holds. */
+const scores = (name: string, which: string): [string, CellColumn][] => [
+  [`${name}_cells`, derived('UInt64', `toUInt64(${which})`)],
+  [`${name}_sum_millionths`, derived('UInt64', `if(${which}, toUInt64(mos.3), 0)`)],
+  [
+    `${name}_hundredths`,
+    derived(MOS_MAP, mapSql(MOS_MAP, `if(${which}, [intDiv(mos.3, 10000)], [])`, `if(${which}, [1], [])`)),
+  ],
+]
+
+/** A mean that an event tells of its frames: weighted by them, over the events that tell it. */
+const perFrame = (name: string): [string, CellColumn][] => [
+  [`${name}_sum_us`, sum(`ifNull(toUInt64(${name}_us) * length(frame_times), 0)`)],
+  [`${name}_frames`, sum(`if(isNull(${name}_us), 0, length(frame_times))`)],
+]
+
 /**
  * The rules per frame, as thresholds in µs that depend on one event alone, in integers and with 1 ms of slack, so that a steady
  * 24 fps in a 60 fps stream is no stutter. late: over 1.5 target intervals. stutter: over 2.5, and no freeze. freeze: W3C's
@@ -76,6 +118,20 @@ const EVENT_TERMS = [
   "kind = 'bitrate' AS is_bitrate",
 ].join(',\n    ')
 
+/** What a cell needs beside its columns to derive others: SQL over events, by name; `of_` before it. */
+const AGGREGATES: Readonly<Record<string, string>> = {
+  ...SCORE_AGGREGATES,
+  /** Rungs, and of each the time, packets lost and received where both are told, and intervals. */
+  rungs: `sumMapIf([rung], [interval_ms], [if(isNull(packets_received), 0, ifNull(packets_lost, 0))], [if(isNull(packets_lost), 0, ifNull(packets_received, 0))], [1], rung != '')`,
+}
+/** How many rows there were, joined to the aggregates. */
+const RECEIVED = 'of_received'
+/** What several derived columns need of them. */
+const SHARED: Readonly<Record<string, string>> = {
+  mos: SCORE_SQL,
+  main_rung: 'arraySlice(arraySort((rung, time) -> (time, rung), of_rungs.1, of_rungs.2), -1)',
+}
+
 /** What a speaker's `seq` says of loss, each counting its own: how many distinct ones there are, of those between least and greatest. */
 const seqColumns = (source: string): [string, CellColumn][] => [
   [`${source}_seq_min`, extreme('min', 'UInt32', `if(source = '${source}', seq, NULL)`)],
@@ -83,7 +139,7 @@ const seqColumns = (source: string): [string, CellColumn][] => [
   [`${source}_seqs`, sum(`source = '${source}'`)],
 ]
 
-/** Dimensions first, then frames, stream and network, lifecycle, trust. */
+/** Dimensions first, then frames, stream and network, experience, lifecycle, trust. */
 export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
   ...Object.fromEntries(CONTEXT_FIELDS.map(field => [field, dimension(field)])),
 
@@ -91,7 +147,7 @@ export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
   frame_time_sum_us: sum('arraySum(frame_times)'),
   frame_time_min_us: extreme('min', 'UInt32', 'if(empty(frame_times), NULL, arrayMin(frame_times))'),
   frame_time_max_us: extreme('max', 'UInt32', 'if(empty(frame_times), NULL, arrayMax(frame_times))'),
-  frame_time_buckets: arrayHistogram('frame_times'),
+  frame_time_buckets: arrayHistogram('frame_time', 'frame_times'),
   late_frames: sum('length(late_frames)'),
   stutters: sum('length(stutter_frames)'),
   stutter_time_us: sum('arraySum(stutter_frames)'),
@@ -101,24 +157,63 @@ export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
   /** Presented frames of the events that report dropped ones. */
   frames_dropped_of: sum('if(isNull(frames_dropped), 0, length(frame_times))'),
   frames_dropped_known: sum('isNotNull(frames_dropped)'),
+  /** Of neighbours within an event: Σ of how much they differ, and how many pairs there are. */
+  frame_steps_sum_us: sum('arraySum(x -> abs(x), arrayDifference(frame_times))'),
+  frame_steps: sum('if(empty(frame_times), 0, length(frame_times) - 1)'),
+  frames_generated: sum('least(ifNull(frames_generated, 0), length(frame_times))'),
+  /** Presented frames, and their time, of the events that report generated ones. */
+  frames_generated_of: sum('if(isNull(frames_generated), 0, length(frame_times))'),
+  frames_generated_of_us: sum('if(isNull(frames_generated), 0, arraySum(frame_times))'),
+  ...Object.fromEntries([...STAGES.map(stage => `stage_${stage}`), 'input_latency'].flatMap(perFrame)),
 
   intervals: sum('is_bitrate'),
   interval_ms: sum('if(is_bitrate, interval_ms, 0)'),
   /** kbit/s × ms = bits */
   received_bits: sum('if(is_bitrate, toUInt64(bitrate_kbps) * interval_ms, 0)'),
-  bitrate_buckets: valueHistogram('bitrate_kbps', 'interval_ms', 'is_bitrate'),
+  bitrate_buckets: timeHistogram('bitrate_kbps', 'is_bitrate'),
   /** Received and asked for, over events that report what was asked for. */
   received_of_target_bits: sum('if(isNull(target_bitrate_kbps), 0, toUInt64(bitrate_kbps) * interval_ms)'),
   target_bits: sum('ifNull(toUInt64(target_bitrate_kbps) * interval_ms, 0)'),
-  rtt_buckets: valueHistogram('rtt_us', '1', 'isNotNull(rtt_us)'),
+  rtt_buckets: valueHistogram('rtt_us'),
   packets_received: sum('if(isNull(packets_lost), 0, ifNull(packets_received, 0))'),
   packets_lost: sum('if(isNull(packets_received), 0, ifNull(packets_lost, 0))'),
+  available_intervals: sum('isNotNull(available_kbps)'),
+  available_buckets: timeHistogram('available_kbps', 'isNotNull(available_kbps)'),
+  jitter_buckets: valueHistogram('jitter_us'),
+  rung_switches: sum('ifNull(rung_switches, 0)'),
+  /** Time of the intervals that report switches. */
+  rung_switches_of_ms: sum('if(isNull(rung_switches), 0, interval_ms)'),
+  rung_switches_known: sum('isNotNull(rung_switches)'),
+  rung_time_ms: ofEachRung(2),
+  rung_intervals: ofEachRung(5),
+  rung_packets_lost: ofEachRung(3),
+  rung_packets_received: ofEachRung(4),
+  /** The frames of ten seconds belong to the rung that had most of them. */
+  rung_frames: ofMainRung('cell_frames'),
+  rung_frame_time_us: ofMainRung('cell_frame_time_sum_us'),
+  rung_stutter_time_us: ofMainRung('cell_stutter_time_us'),
+
+  /** G.1072 of ten seconds: within the range of the model, and beyond it where its inputs were clamped. */
+  ...Object.fromEntries(scores('mos', 'empty(mos.1) AND empty(mos.2)')),
+  ...Object.fromEntries(scores('mos_outside', 'notEmpty(mos.2)')),
+  /** How many ten seconds have no score, or one outside the model, for which reason. */
+  mos_flags: derived(FLAG_MAP, mapSql(FLAG_MAP, 'arrayConcat(mos.1, mos.2) AS flags', 'arrayMap(_ -> 1, flags)')),
 
   startup_ms: extreme('max', 'UInt32', 'startup_ms'),
   end_reason: { ...dimension("if(end_reason = '', '', toString(end_reason))") },
+  startup_buckets: valueHistogram('startup_ms'),
+  connects: sum("state = 'connecting'"),
+  first_frames: sum("state = 'first_frame'"),
+  ends: sum("state = 'ended'"),
 
   events: sum('1'),
   ...Object.fromEntries(SOURCES.flatMap(seqColumns)),
+  /** Ten seconds with an event in them. */
+  active_10s: derived('UInt64', 'toUInt64(1)'),
+  /** Rows before resends were left out. */
+  received: derived('UInt64', RECEIVED),
+  late_events: sum(`toUnixTimestamp64Milli(appended_at) - toUnixTimestamp64Milli(at) > ${LATE_AFTER_MS}`),
+  clock_shifted_events: sum('clock_shift_ms != 0'),
 }
 
 const COLUMN_NAMES = Object.keys(CELL_COLUMNS)
@@ -139,24 +234,53 @@ const resends = (where: string) => `
       )
       GROUP BY t10, session_id, source, seq`
 
+/** Of these names those that occur in the texts. */
+const occurring = (texts: readonly string[], names: readonly string[]): string[] => {
+  const words = new Set(texts.flatMap(text => text.match(/\b\w+\b/g) ?? []))
+  return names.filter(name => words.has(name))
+}
+
+/** Rows of each cell before resends are left out. */
+const receivedSql = (where: string): string =>
+  `SELECT t10 AS t, session_id, count() AS ${RECEIVED} FROM events_v1 WHERE kind IN ${EVENT_KINDS} AND (${where}) GROUP BY t10, session_id`
+
 /**
- * Cells of raw events, as a SELECT: t, session_id, then every cell column. `where` chooses whole buckets of `t10`.
+ * Cells of raw events, as a SELECT: t, session_id, then every cell column, or those that are named: ClickHouse takes a quarter of a
+ * second of CPU to read the text of all. `where` chooses whole buckets of `t10`.
  * A resend counts once. (Leaving them out by position costs 0.3 µs of CPU per event; `ORDER BY … LIMIT 1 BY` 1.2, as it sorts the
  * frames too; `LIMIT 1 BY` unsorted next to nothing, but would make the cell depend on the order of reading.)
  * @param further columns that no tier keeps: name → aggregate over the events of the cell
  */
-export function cellsFromEvents(where: string, further: Readonly<Record<string, string>> = {}): string {
-  const aggregates = Object.entries(CELL_COLUMNS).map(([name, { fromEvents }]) => [name, fromEvents] as const)
-  const columns = [...aggregates, ...Object.entries(further)].map(([name, sql]) => `${sql} AS cell_${name}`)
-  return `SELECT ${KEY}, ${[...COLUMN_NAMES, ...Object.keys(further)].map(name => `cell_${name} AS ${name}`).join(', ')}
+export function cellsFromEvents(
+  where: string,
+  names: readonly string[] = COLUMN_NAMES,
+  further: Readonly<Record<string, string>> = {},
+): string {
+  const wanted = Object.entries(CELL_COLUMNS).filter(([name]) => names.includes(name))
+  const answered = wanted.map(([name, { fromEvents, derived }]) => (derived ? fromEvents : `cell_${name}`))
+  const shared = occurring(answered, Object.keys(SHARED)).map(name => [name, SHARED[name] ?? ''] as const)
+  const mentioned = [...answered, ...shared.map(([, sql]) => sql)]
+  const aggregated = [
+    ...Object.entries(CELL_COLUMNS).map(([name, { fromEvents }]) => [`cell_${name}`, fromEvents] as const),
+    ...Object.entries(AGGREGATES).map(([name, sql]) => [`of_${name}`, sql] as const),
+  ].filter(([name]) => occurring(mentioned, [name]).length > 0)
+  const kept = Object.entries(further)
+  const rows =
+    occurring(mentioned, [RECEIVED]).length > 0
+      ? `INNER JOIN (${receivedSql(where)}) AS received USING (t, session_id)`
+      : ''
+  return `SELECT ${[KEY, ...wanted.map(([name], i) => `${answered[i]} AS ${name}`), ...kept.map(([name]) => `further_${name} AS ${name}`)].join(', ')}
 FROM (
-  WITH
-    ${EVENT_TERMS}
-  SELECT t10 AS t, session_id,
-    ${columns.join(',\n    ')}
-  FROM events_v1
-  WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (log_id, kafka_partition, kafka_offset) NOT IN (${resends(where)})
-  GROUP BY t10, session_id
+  SELECT ${['*', ...shared.map(([name, sql]) => `${sql} AS ${name}`)].join(', ')}
+  FROM (
+    WITH
+      ${EVENT_TERMS}
+    SELECT ${['t10 AS t', 'session_id', ...aggregated.map(([name, sql]) => `${sql} AS ${name}`), ...kept.map(([name, sql]) => `${sql} AS further_${name}`)].join(',\n      ')}
+    FROM events_v1
+    WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (log_id, kafka_partition, kafka_offset) NOT IN (${resends(where)})
+    GROUP BY t10, session_id
+  ) AS distinct_events
+  ${rows}
 )`
 }
 

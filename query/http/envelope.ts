@@ -3,6 +3,7 @@ import { z } from '@hono/zod-openapi'
 import type { Meta } from '../metrics/answer.ts'
 import { METRIC_IDS } from '../metrics/catalogue.ts'
 import { DIMENSIONS, type Dimension } from '../metrics/filter.ts'
+import { model } from '../metrics/model.ts'
 import { problem } from './problems.ts'
 
 export const time = z.iso.datetime().openapi({ example: '2026-01-01T00:00:00.000Z' })
@@ -34,6 +35,10 @@ export const meta = z
       .int()
       .optional()
       .openapi({ description: 'How many groups there are; data may show the first' }),
+    model: z.object(model).optional().openapi({
+      description:
+        'Of metrics that stand on opinion scores: ten-second cells that were scored, that lie outside the range of the model, that have no score, and how many have which flag',
+    }),
   })
   .openapi('Meta')
 

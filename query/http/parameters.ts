@@ -9,6 +9,7 @@ import { DIMENSIONS, type Dimension, isDimension, parseFilter } from '../metrics
 import { Mistake, type MistakeCode } from '../metrics/mistake.ts'
 import { ORDERS } from '../metrics/questions.ts'
 import { parseMoment, parseStep } from '../metrics/range.ts'
+import { RUNG, RUNG_METRIC_IDS } from '../metrics/rungs.ts'
 
 const TEXT_MAX = 256
 const FILTERS_MAX = 50
@@ -85,10 +86,21 @@ const dimensionList = (text: string): Dimension[] | undefined => {
     ? names.filter(isDimension)
     : undefined
 }
-const dimensions = parsed(dimensionList, `one or two of ${DIMENSIONS.join(', ')}, with a comma between`).openapi({
+export const dimensions = parsed(dimensionList, `one or two of ${DIMENSIONS.join(', ')}, with a comma between`).openapi(
+  {
+    type: 'string',
+    example: 'region,codec',
+    description: `One or two of ${DIMENSIONS.join(', ')}`,
+  },
+)
+
+const breakdownBy = parsed(
+  text => (text === RUNG ? RUNG : dimensionList(text)),
+  `one or two of ${DIMENSIONS.join(', ')}, with a comma between, or ${RUNG}`,
+).openapi({
   type: 'string',
   example: 'region,codec',
-  description: `One or two of ${DIMENSIONS.join(', ')}`,
+  description: `One or two of ${DIMENSIONS.join(', ')}; or ${RUNG}, for ${RUNG_METRIC_IDS.join(', ')}`,
 })
 
 export const limit = (fallback: number, most: number) =>
@@ -116,7 +128,7 @@ export const timeseriesQuery = z.strictObject({
 })
 export const breakdownQuery = z.strictObject({
   ...selection,
-  by: dimensions,
+  by: breakdownBy,
   order: z
     .enum(ORDERS)
     .optional()

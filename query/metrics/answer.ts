@@ -4,10 +4,11 @@
  */
 import type { Retention } from '../../ingest/store/migrate.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
-import { type AnswerTier, METRICS, type MetricId } from './catalogue.ts'
+import { ANSWER_TIERS, type AnswerTier, METRICS, type MetricId } from './catalogue.ts'
 import { type Condition, conditionOf, type Dimension, type Filter } from './filter.ts'
 import { type FreshnessRow, freshnessQuestion, isComplete } from './freshness.ts'
 import { Mistake } from './mistake.ts'
+import { type Model, modelQuestion, NO_MODEL } from './model.ts'
 import type { Ask } from './question.ts'
 import {
   type BehindRow,
@@ -41,6 +42,8 @@ export interface Meta {
   readonly complete: boolean | null
   /** Of a grouped answer: how many groups there are, of which `data` may show the first. */
   readonly groups_total?: number
+  /** Of an answer that stands on opinion scores. */
+  readonly model?: Model
 }
 
 export interface Answer<Row> {
@@ -76,14 +79,15 @@ const DIMENSIONS_MAX = 2
 export async function overall(desk: Desk, wanted: Wanted): Promise<Answer<Value>> {
   const metric = METRICS[wanted.metric]
   const { subject, freshness } = await subjectOf(desk, wanted)
-  const [[row], [behind], fresh] = await Promise.all([
+  const [[row], [behind], model, fresh] = await Promise.all([
     desk.ask(overallQuestion(metric, subject)),
     desk.ask(behindQuestion(subject)),
+    modelOf(desk, wanted.metric, subject),
     freshness,
   ])
   return {
     data: row ? [valued(wanted.metric, subject.condition, row)] : [],
-    meta: metaOf(wanted.metric, subject, fresh, behind),
+    meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...model },
   }
 }
 
@@ -108,10 +112,11 @@ export async function timeseries(
       'step',
       `${count} steps of ${series} groups are more than ${POINTS_MAX} points`,
     )
-  const [rows, [behind], groups, fresh] = await Promise.all([
+  const [rows, [behind], groups, model, fresh] = await Promise.all([
     desk.ask(timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)),
     desk.ask(behindQuestion(subject)),
     by.length > 0 ? desk.ask(groupsQuestion(subject, by)) : [],
+    modelOf(desk, wanted.metric, subject),
     freshness,
   ])
   const data = [...groupByLabels(rows)].flatMap(points => {
@@ -124,7 +129,7 @@ export async function timeseries(
       return { t: iso(t * 1_000), ...dimensions, ...value }
     })
   })
-  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0] } }
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0], ...model } }
 }
 
 export type Slice = Value &
@@ -144,9 +149,10 @@ export async function breakdown(
     throw new Mistake('bad_parameter', 'by', `name one to ${DIMENSIONS_MAX} dimensions`)
   const order = orderOf(wanted.metric, asked)
   const { subject, freshness } = await subjectOf(desk, wanted)
-  const [rows, [behind], fresh] = await Promise.all([
+  const [rows, [behind], model, fresh] = await Promise.all([
     desk.ask(breakdownQuestion(metric, subject, by, order, limit)),
     desk.ask(behindQuestion(subject)),
+    modelOf(desk, wanted.metric, subject),
     freshness,
   ])
   const data = rows.map(row => ({
@@ -157,7 +163,7 @@ export async function breakdown(
     share_of_bad: row.share_of_bad,
   }))
   const groups_total = rows[0]?.groups_total ?? 0
-  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), groups_total } }
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), groups_total, ...model } }
 }
 
 /** @throws Mistake naming `order` */
@@ -195,9 +201,9 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
 /** Only the coarser tiers have to know first how far they reach; elsewhere the freshness is asked beside the rest. */
 export async function subjectOf(
   desk: Desk,
-  wanted: Omit<Wanted, 'metric'>,
+  wanted: Omit<Wanted, 'metric'> & { readonly metric?: MetricId },
 ): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
-  const window = chooseWindow(wanted, desk.now(), desk.retention)
+  const window = windowOf(desk, wanted)
   const condition = conditionOf(wanted.filters)
   const freshness = freshnessOf(desk, window)
   // Whoever awaits it hears of its failure; this is for when another question fails first.
@@ -207,6 +213,24 @@ export async function subjectOf(
 }
 
 const isCoarse = (tier: AnswerTier): boolean => tier === 'minute' || tier === 'hour'
+
+/** What is chosen from range and step, unless that tier cannot answer the metric: then the one that can, if it reaches so far. */
+function windowOf(desk: Desk, wanted: Asked & { readonly metric?: MetricId }): Window {
+  const tiers = wanted.metric === undefined ? ANSWER_TIERS : METRICS[wanted.metric].tiers
+  const can = (tier: AnswerTier): boolean => tiers.includes(tier)
+  if (wanted.tier !== undefined && !can(wanted.tier))
+    throw new Mistake('bad_tier', 'tier', `${wanted.metric} is answered by ${tiers.join(', ')}`)
+  const now_ms = desk.now()
+  const chosen = chooseWindow(wanted, now_ms, desk.retention)
+  return can(chosen.tier) ? chosen : chooseWindow({ ...wanted, tier: '10s' }, now_ms, desk.retention)
+}
+
+/** Of a metric that stands on opinion scores: what was scored. */
+export async function modelOf(desk: Desk, id: MetricId, subject: Subject): Promise<{ model?: Model }> {
+  if (METRICS[id].scored === undefined) return {}
+  const [model = NO_MODEL] = await desk.ask(modelQuestion(METRICS[id], subject))
+  return { model }
+}
 
 /** From where on the finer tier stands in. An hour in which a minute is behind is behind itself, whatever it was settled from. */
 export function cutOf({ from, to }: Window, { cut, cut_hour }: FreshnessRow): Cut {

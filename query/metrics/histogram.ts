@@ -24,7 +24,9 @@ interface Histogram {
 const HISTOGRAMS: readonly Histogram[] = [
   { column: 'frame_time_buckets', unit: 'us', weight: 'frames' },
   { column: 'bitrate_buckets', unit: 'kbps', weight: 'ms' },
+  { column: 'available_buckets', unit: 'kbps', weight: 'ms' },
   { column: 'rtt_buckets', unit: 'us', weight: 'intervals' },
+  { column: 'jitter_buckets', unit: 'us', weight: 'intervals' },
 ]
 
 /** The histogram that a metric is read from, in the metric's own unit. (`fps_p1` is read from frame times, and is none of them.) */

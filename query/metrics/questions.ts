@@ -3,7 +3,7 @@
  */
 import { z } from 'zod'
 import { TIERS } from '../../ingest/store/settle.ts'
-import { METRIC_IDS, METRICS, type Metric } from './catalogue.ts'
+import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type Metric } from './catalogue.ts'
 import { type Condition, DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
 import type { Window } from './range.ts'
@@ -53,9 +53,12 @@ const valueAndCount = (metric: Metric, { condition }: Subject) => ({
   n: metric.count,
 })
 
-/** Every metric of the catalogue at once, in its order, as an array. */
-export const everyMetricSql = (one_session: boolean): string =>
-  `[${METRIC_IDS.map(id => `toFloat64(${valueSql(METRICS[id], one_session)})`).join(', ')}]`
+/** Every metric of the catalogue at once, in its order, as an array; NULL where the tier, or if none is named any tier, cannot answer. */
+export const everyMetricSql = (one_session: boolean, tier?: AnswerTier): string => {
+  const answers = ({ tiers }: Metric): boolean => (tier ? [tier] : ANSWER_TIERS).every(one => tiers.includes(one))
+  const values = METRIC_IDS.map(id => (answers(METRICS[id]) ? valueSql(METRICS[id], one_session) : 'NULL'))
+  return `[${values.map(sql => `toFloat64(${sql})`).join(', ')}]`
+}
 
 const behindRow = z.object(behind)
 export type BehindRow = z.infer<typeof behindRow>
@@ -97,6 +100,9 @@ function topGroups(subject: Subject, by: readonly Dimension[]): string {
   return `(${names}) IN (SELECT ${names} FROM (${groups}) ORDER BY frames DESC, sessions DESC, ${names} LIMIT {groups:UInt32})`
 }
 
+/** Seconds of a step, as far as they lie in the range. */
+const STEP_COVERED_S = 'least(key_t + {step_s:UInt32}, {to:UInt32}) - greatest(key_t, {from:UInt32})'
+
 /** Per step, and per group if `by` names dimensions: of the `groups` largest. Steps without a cell have no row. */
 export const timeseriesQuestion = (
   metric: Metric,
@@ -110,6 +116,7 @@ export const timeseriesQuestion = (
     ...grouping(subject),
     keys: { t: 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}', ...keysOf(by) },
     values: valueAndCount(metric, subject),
+    covered_s: STEP_COVERED_S,
     ...(by.length > 0 ? { and: topGroups(subject, by) } : {}),
   })}) ORDER BY labels, t`,
   params: { ...paramsOf(subject), step_s, ...(by.length > 0 ? { groups } : {}) },
@@ -126,7 +133,7 @@ export const groupsQuestion = (subject: Subject, by: readonly Dimension[]): Ques
   row: groupsRow,
 })
 
-const breakdownRow = z.object({
+export const breakdownRow = z.object({
   ...labels,
   ...value,
   sessions: z.number(),
@@ -138,8 +145,11 @@ export type BreakdownRow = z.infer<typeof breakdownRow>
 
 export const ORDERS = ['value', 'impact'] as const
 export type Order = (typeof ORDERS)[number]
+/** The worst first, or those that hold most of what is bad; unknown values last. */
+export const orderedSql = (order: Order, better: Metric['better']): string =>
+  order === 'impact' ? 'bad DESC' : `isNull(value), value ${better === 'higher' ? 'ASC' : 'DESC'}`
 
-/** Per value of the dimensions: the worst first, or those that hold most of what is bad. Unknown values last. */
+/** Per value of the dimensions. */
 export function breakdownQuestion(
   metric: Metric,
   subject: Subject,
@@ -147,8 +157,6 @@ export function breakdownQuestion(
   order: Order,
   limit: number,
 ): Question<BreakdownRow> {
-  const worstFirst = metric.better === 'higher' ? 'ASC' : 'DESC'
-  const ordered = order === 'impact' ? 'bad DESC' : `isNull(value), value ${worstFirst}`
   const groups = groupedSql({
     ...grouping(subject),
     keys: keysOf(by),
@@ -157,7 +165,7 @@ export function breakdownQuestion(
   return {
     id: 'breakdown',
     sql: `SELECT ${labelsSql(by)}, value, n, sessions, frames, bad / nullIf(sum(bad) OVER (), 0) AS share_of_bad, count() OVER () AS groups_total
-FROM (${groups}) ORDER BY ${ordered}, sessions DESC, labels LIMIT {limit:UInt32}`,
+FROM (${groups}) ORDER BY ${orderedSql(order, metric.better)}, sessions DESC, labels LIMIT {limit:UInt32}`,
     params: { ...paramsOf(subject), limit },
     row: breakdownRow,
   }

@@ -5,7 +5,7 @@
 import { z } from 'zod'
 import { BUCKET_GROWTH, cellsFromEvents } from '../../ingest/store/cells.ts'
 import { type Answer, type Desk, type Dimensions, type Meta, metaOf, named, subjectOf, type Wanted } from './answer.ts'
-import type { Dimension } from './filter.ts'
+import { DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
 import { behindQuestion, grouping, keysOf, labels, labelsSql, paramsOf, type Subject } from './questions.ts'
 import { groupedSql, moment } from './sql.ts'
@@ -32,7 +32,7 @@ function countsSql(subject: Subject, by: readonly Dimension[]): string {
     return groupedSql({ ...grouping(subject), keys: keysOf(by), values: { frames: 'frames', slower: OVER_EDGE } })
   const { sql, session_sql } = subject.condition
   const range = `t10 >= ${moment('from')} AND t10 < ${moment('to')}`
-  const cells = cellsFromEvents(`${range} AND (${session_sql})`, { slower: OVER_THRESHOLD })
+  const cells = cellsFromEvents(`${range} AND (${session_sql})`, [...DIMENSIONS, 'frames'], { slower: OVER_THRESHOLD })
   const keys = by.map(name => `${name} AS key_${name}`)
   const answered = [...by.map(name => `key_${name} AS ${name}`), 'm_frames AS frames', 'm_slower AS slower']
   const merged = [...keys, 'sum(frames) AS m_frames', 'sum(slower) AS m_slower']

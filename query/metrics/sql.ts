@@ -6,6 +6,7 @@ import { SOURCES } from '../../ingest/contract/events.ts'
 import { CELL_COLUMNS, cellsFromEvents } from '../../ingest/store/cells.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import type { AnswerTier } from './catalogue.ts'
+import { SESSION_VERDICTS } from './verdicts.ts'
 
 /** A bound moment in epoch seconds. (As a DateTime parameter, a number of few digits would be read as a year.) */
 export const moment = (name: string): string => `toDateTime({${name}:UInt32}, 'UTC')`
@@ -25,7 +26,8 @@ export interface Where {
  */
 export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Where): string {
   if (tier === 'events') {
-    const events = cellsFromEvents(`${range('t10', 'from', 'to')} AND (${where.session_sql})`)
+    const needed = [...columns, ...mentioned([where.sql], Object.keys(CELL_COLUMNS))]
+    const events = cellsFromEvents(`${range('t10', 'from', 'to')} AND (${where.session_sql})`, needed)
     return `(SELECT * FROM (${events}) WHERE ${where.sql})`
   }
   const settled = (table: string, from: string, to: string): string =>
@@ -41,6 +43,10 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
 
 /** What a merged cell has beside the cells' own columns: how many sessions and cells, and the first and last bucket, as `t`. */
 const COUNTS = ['sessions', 'cells', 'first_t', 'last_t'] as const
+/** The most sessions that any cell's moment has: a peak only where a cell is ten seconds. */
+const PEAK = 'sessions_peak'
+/** Seconds that the group covers: of the range, or of its step as far as that lies in the range. */
+const COVERED = 'covered_s'
 /** From a speaker's least to its greatest sequence number; 0 where it never spoke. Of one session's merged cell. */
 const seqsBetween = (source: string): string => `ifNull(toInt64(s_${source}_seq_max) - s_${source}_seq_min + 1, 0)`
 /**
@@ -50,8 +56,12 @@ const seqsBetween = (source: string): string => `ifNull(toInt64(s_${source}_seq_
 const PER_SESSION: Readonly<Record<string, string>> = {
   seqs_distinct: SOURCES.map(source => `least(toInt64(s_${source}_seqs), ${seqsBetween(source)})`).join(' + '),
   seqs_expected: SOURCES.map(seqsBetween).join(' + '),
+  ...SESSION_VERDICTS,
 }
-const SEQ_COLUMNS = SOURCES.flatMap(source => [`${source}_seq_min`, `${source}_seq_max`, `${source}_seqs`])
+/** The columns of its cells that a figure per session needs. */
+const columnsBehind = (name: string): string[] => [
+  ...new Set([...(PER_SESSION[name] ?? '').matchAll(/\bs_(\w+)/g)].map(([, column = '']) => column)),
+]
 
 /** Every column a merged cell can have that occurs in the expressions. */
 const mentioned = (expressions: readonly string[], names: readonly string[]): string[] => {
@@ -68,6 +78,8 @@ export interface Grouping {
   readonly values: Readonly<Record<string, string>>
   /** A further condition on cells. */
   readonly and?: string
+  /** Seconds of a group, over its keys (`key_…`) and the parameters. Default: those of the range. */
+  readonly covered_s?: string
 }
 
 const merge = (column: string, of: string): string => CELL_COLUMNS[column]?.fromCells(of) ?? ''
@@ -77,43 +89,54 @@ const list = (parts: readonly string[]): string => parts.join(', ')
  * One row per group: its keys and values. A SELECT without ORDER BY. No row where no cell is.
  * Inner names are prefixed (`key_`, `s_` by session, `m_` merged): an alias that shadows a column inside its own aggregate is an error.
  */
-export function groupedSql({ tier, where, keys, values, and = '1' }: Grouping): string {
+export function groupedSql({ tier, where, keys, values, and = '1', covered_s = RANGE_S }: Grouping): string {
   const expressions = Object.values(values)
   const columns = mentioned(expressions, Object.keys(CELL_COLUMNS))
   const perSession = mentioned(expressions, Object.keys(PER_SESSION))
+  const counts = [...COUNTS, ...mentioned(expressions, [PEAK])]
   const names = Object.keys(keys).map(name => `key_${name}`)
-  const read = mentioned(
-    [...Object.values(keys), ...columns, and, ...(perSession.length > 0 ? SEQ_COLUMNS : [])],
-    Object.keys(CELL_COLUMNS),
-  )
+  const behind = perSession.flatMap(columnsBehind)
+  const read = mentioned([...Object.values(keys), ...columns, and, ...behind], Object.keys(CELL_COLUMNS))
   const cells = `${cellsOf(tier, read, where)} WHERE ${and}`
   const keysSql = Object.entries(keys).map(([name, sql]) => `${sql} AS key_${name}`)
-  const renamed = [...columns, ...perSession, ...COUNTS].map(name => `m_${name} AS ${name}`)
+  const renamed = [...columns, ...perSession, ...counts].map(name => `m_${name} AS ${name}`)
+  const covered = mentioned(expressions, [COVERED]).map(name => `${covered_s} AS ${name}`)
   const answered = [
     ...Object.keys(keys).map(name => `key_${name} AS ${name}`),
     ...Object.entries(values).map(([name, sql]) => `${sql} AS ${name}`),
   ]
   const merged =
     perSession.length > 0
-      ? mergedBySession(cells, keysSql, names, columns, perSession)
-      : mergedOnce(cells, keysSql, names, columns)
+      ? mergedBySession(cells, keysSql, names, columns, perSession, counts.includes(PEAK))
+      : mergedOnce(cells, keysSql, names, columns, counts.includes(PEAK))
   return `SELECT ${list(answered)}
 FROM (
-  SELECT ${list([...names, ...renamed])}
+  SELECT ${list([...names, ...renamed, ...covered])}
   FROM (
     ${merged}
   )
 )`
 }
 
+const RANGE_S = '{to:UInt32} - {from:UInt32}'
+
 const groupBy = (names: readonly string[]): string =>
   names.length > 0 ? `GROUP BY ${list(names)}` : 'HAVING count() > 0'
 
+const peakOf = (moments: string): string =>
+  `arrayMax(mapValues(sumMap(mapFromArrays(${moments}, arrayMap(_ -> toUInt64(1), ${moments}))))) AS m_${PEAK}`
+
 const TIMES = ['min(t) AS m_first_t', 'max(t) AS m_last_t']
 
-function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[]): string {
+function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[], peak: boolean): string {
   const merged = columns.map(column => `${merge(column, column)} AS m_${column}`)
-  return `SELECT ${list([...keysSql, ...merged, 'uniqExact(session_id) AS m_sessions', 'count() AS m_cells', ...TIMES])}
+  const counted = [
+    'uniqExact(session_id) AS m_sessions',
+    'count() AS m_cells',
+    ...TIMES,
+    ...(peak ? [peakOf('[t]')] : []),
+  ]
+  return `SELECT ${list([...keysSql, ...merged, ...counted])}
     FROM ${cells} ${groupBy(names)}`
 }
 
@@ -124,17 +147,26 @@ function mergedBySession(
   names: string[],
   columns: string[],
   perSession: string[],
+  peak: boolean,
 ): string {
-  const all = [...new Set([...columns, ...SEQ_COLUMNS])]
-  const inner = all.map(column => `${merge(column, column)} AS s_${column}`)
+  const all = [...new Set([...columns, ...perSession.flatMap(columnsBehind)])]
+  const inner = [
+    ...all.map(column => `${merge(column, column)} AS s_${column}`),
+    ...['count() AS s_cells', 'min(t) AS s_first_t', 'max(t) AS s_last_t'],
+    ...(peak ? ['groupArray(t) AS s_moments'] : []),
+  ]
   const merged = columns.map(column => `${merge(column, `s_${column}`)} AS m_${column}`)
   const counted = [
     ...perSession.map(name => `sum(${PER_SESSION[name]}) AS m_${name}`),
-    ...['count() AS m_sessions', 'sum(s_cells) AS m_cells', 'min(s_first_t) AS m_first_t', 'max(s_last_t) AS m_last_t'],
+    'count() AS m_sessions',
+    'sum(s_cells) AS m_cells',
+    'min(s_first_t) AS m_first_t',
+    'max(s_last_t) AS m_last_t',
+    ...(peak ? [peakOf('s_moments')] : []),
   ]
   return `SELECT ${list([...names, ...merged, ...counted])}
     FROM (
-      SELECT ${list([...keysSql, 'session_id', ...inner, 'count() AS s_cells', 'min(t) AS s_first_t', 'max(t) AS s_last_t'])}
+      SELECT ${list([...keysSql, 'session_id', ...inner])}
       FROM ${cells} GROUP BY ${list([...names, 'session_id'])}
     ) ${groupBy(names)}`
 }

@@ -14,6 +14,7 @@ import type { Question } from '../metrics/question.ts'
 import { BEHIND_SQL, behind, everyMetricSql, paramsOf, type Subject } from '../metrics/questions.ts'
 import { bucketSeconds, iso, type Window } from '../metrics/range.ts'
 import { groupedSql, moment } from '../metrics/sql.ts'
+import { UNEXPECTED_ENDS } from '../metrics/verdicts.ts'
 
 /** What deserves a look. */
 export const FLAGS = ['no_frames', 'no_bitrate', 'incomplete', 'clock_shifted', 'silent', 'unexpected_end'] as const
@@ -43,7 +44,7 @@ const MINUTE_SPAN_MAX_S = 4 * 3_600
 /** No word for this long, and no `ended`. */
 const SILENT_MS = 60_000
 const COMPLETE_ENOUGH_PCT = 99
-const UNEXPECTED: readonly (string | null)[] = ['network', 'host_failure', 'client_crash', 'timeout']
+const UNEXPECTED: readonly (string | null)[] = UNEXPECTED_ENDS
 
 export const spanRow = z.object({ tier: z.enum(ANSWER_TIERS), first: z.number(), last: z.number() })
 
@@ -88,7 +89,7 @@ const qualityQuestion = (subject: Subject): Question<z.infer<typeof qualityRow>>
       context: `[${DIMENSIONS.map(name => `toString(${name})`).join(', ')}]`,
       known_startup_ms: 'startup_ms',
       known_end_reason: 'toString(end_reason)',
-      metrics: everyMetricSql(true),
+      metrics: everyMetricSql(true, subject.window.tier),
     },
   }),
   params: paramsOf(subject),

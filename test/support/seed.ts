@@ -24,6 +24,14 @@ export interface RefusedMessage {
   readonly appended_at_ms: number
 }
 
+/** An event with what Kafka and the clock rule say of it. */
+export interface DeliveredEvent {
+  readonly event: QualityEvent
+  readonly at_ms: number
+  readonly appended_at_ms: number
+  readonly clock_shift_ms: number
+}
+
 /** Inserts one batch after the other behind what it inserted before, into a log of its own. */
 export class Seed {
   readonly #store: Store
@@ -36,11 +44,11 @@ export class Seed {
     this.log_id = log_id
   }
 
-  async insert(contents: readonly (QualityEvent | RefusedMessage)[]): Promise<void> {
+  async insert(contents: readonly (QualityEvent | RefusedMessage | DeliveredEvent)[]): Promise<void> {
     this.#lease ??= await claim(this.#store, this.log_id, [PARTITION], () => true)
     const batch = new Batch((_field, value) => value)
     for (const content of contents) {
-      const appended_at_ms = 'refusal' in content ? content.appended_at_ms : content.sent_at_ms + TRANSIT_MS
+      const appended_at_ms = 'appended_at_ms' in content ? content.appended_at_ms : content.sent_at_ms + TRANSIT_MS
       const position = { log_id: this.log_id, kafka_partition: PARTITION, kafka_offset: this.#next++, appended_at_ms }
       const row =
         'refusal' in content
@@ -50,7 +58,9 @@ export class Seed {
               bytes: content.bytes,
               bytes_total: content.bytes.length,
             }
-          : { event: content, at_ms: content.started_at_ms, clock_shift_ms: 0, extensions: 0 }
+          : 'event' in content
+            ? { ...content, extensions: 0 }
+            : { event: content, at_ms: content.started_at_ms, clock_shift_ms: 0, extensions: 0 }
       batch.append(position, row, 0)
     }
     await insertBatch(this.#store, this.#lease, batch)

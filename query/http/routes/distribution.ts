@@ -5,7 +5,7 @@ import type { Desk } from '../../metrics/answer.ts'
 import { distribution, heatmap, WEIGHTS } from '../../metrics/histogram.ts'
 import { slowerThan, THRESHOLD_MIN_US } from '../../metrics/slower.ts'
 import { answeredWith, labels, metaWith, time } from '../envelope.ts'
-import { breakdownQuery, metricPath, overallQuery, timeseriesQuery } from '../parameters.ts'
+import { breakdownQuery, dimensions, metricPath, overallQuery, timeseriesQuery } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
 import { needs } from '../scopes.ts'
 
@@ -75,7 +75,7 @@ const slowerRoute = createRoute({
         .min(THRESHOLD_MIN_US)
         .max(FRAME_TIME_MAX_US)
         .openapi({ example: 33_333, description: 'Frames that took longer are counted' }),
-      by: breakdownQuery.shape.by.optional(),
+      by: dimensions.optional(),
     }),
   },
   responses: answeredWith(

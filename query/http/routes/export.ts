@@ -8,7 +8,7 @@ import { iso } from '../../metrics/range.ts'
 import { NEWEST } from '../../sessions/list.ts'
 import { PROBLEMS } from '../envelope.ts'
 import { EXPORT_ROWS_MAX, type Export, type ExportDesk, exportBreakdown, exportSessions } from '../export.ts'
-import { breakdownQuery, overallQuery } from '../parameters.ts'
+import { dimensions, overallQuery } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
 import { needs } from '../scopes.ts'
 import { bodyOf, CONTENT_TYPES, FORMATS } from '../table.ts'
@@ -20,7 +20,7 @@ const exportQuery = overallQuery.extend({
   what: z.enum(WHATS),
   format: z.enum(FORMATS).default('csv'),
   metric: z.enum(METRIC_IDS).optional().openapi({ description: 'Of a breakdown' }),
-  by: breakdownQuery.shape.by.optional(),
+  by: dimensions.optional(),
   where,
   order: z
     .enum([...ORDERS, NEWEST, ...METRIC_IDS])

@@ -3,7 +3,9 @@ import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import { breakdown, type Desk, overall, timeseries } from '../../metrics/answer.ts'
 import { ANSWER_TIERS, BETTER, COUNTED, METRIC_IDS, METRICS, UNITS } from '../../metrics/catalogue.ts'
 import { DIMENSIONS } from '../../metrics/filter.ts'
+import { gameClass, gameClassesQuestion } from '../../metrics/model.ts'
 import { knownValuesQuestion } from '../../metrics/questions.ts'
+import { RUNG, rungBreakdown } from '../../metrics/rungs.ts'
 import { answered, labels, meta, NO_META, PROBLEMS, time, value } from '../envelope.ts'
 import { breakdownQuery, metricPath, nothing, overallQuery, timeseriesQuery } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
@@ -24,6 +26,7 @@ const catalogueEntry = z
     counted: z.enum(COUNTED),
     min_count: z.number().int(),
     has_share_of_bad: z.boolean(),
+    by_rung: z.boolean().openapi({ description: 'Whether a breakdown by rung answers it' }),
   })
   .openapi('Metric')
 const dimensionEntry = z
@@ -44,6 +47,9 @@ const catalogueRoute = createRoute({
           schema: z.object({
             data: z.array(catalogueEntry),
             dimensions: z.array(dimensionEntry),
+            game_classes: z.array(gameClass).openapi({
+              description: 'What G.1072 takes a game for; a game that is not listed is high in both',
+            }),
             meta: meta,
           }),
         },
@@ -84,6 +90,7 @@ const breakdownRoute = createRoute({
     'Groups, named by their dimensions (null is unknown). share_of_bad: the part, 0 to 1, of all that is bad in the range',
     z.object({
       ...labels,
+      rung: z.string().nullable().optional(),
       ...value,
       sessions: z.number().int(),
       frames: z.number().int(),
@@ -94,18 +101,22 @@ const breakdownRoute = createRoute({
 
 export function addMetricRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk) {
   const catalogue = METRIC_IDS.map(id => {
-    const { title, definition, unit, better, definition_version, tiers, counted, min_count, bad } = METRICS[id]
+    const { title, definition, unit, better, definition_version, tiers, counted, min_count, bad, by_rung } = METRICS[id]
     return {
       ...{ id, title, definition, unit, better, definition_version, tiers: [...tiers], counted, min_count },
       has_share_of_bad: bad !== undefined,
+      by_rung: by_rung !== undefined,
     }
   })
   return app
     .openapi(catalogueRoute, async c => {
       const now = Math.ceil(desk.now() / 1_000)
-      const [known] = await desk.ask(knownValuesQuestion(now - DAY_S, now, KNOWN_VALUES_MAX))
+      const [[known], game_classes] = await Promise.all([
+        desk.ask(knownValuesQuestion(now - DAY_S, now, KNOWN_VALUES_MAX)),
+        desk.ask(gameClassesQuestion),
+      ])
       const dimensions = DIMENSIONS.map(id => ({ id, values: known?.[`known_${id}`] ?? [] }))
-      return c.json({ data: catalogue, dimensions, meta: NO_META }, 200)
+      return c.json({ data: catalogue, dimensions, game_classes, meta: NO_META }, 200)
     })
     .openapi(overallRoute, async c => {
       const { id } = c.req.valid('param')
@@ -120,6 +131,8 @@ export function addMetricRoutes(app: OpenAPIHono<RequestEnv>, desk: Desk) {
     .openapi(breakdownRoute, async c => {
       const { id } = c.req.valid('param')
       const { filter, by, order, limit, ...asked } = c.req.valid('query')
-      return c.json(await breakdown(desk, { ...asked, metric: id, filters: filter }, by, order, limit), 200)
+      const wanted = { ...asked, metric: id, filters: filter }
+      if (by === RUNG) return c.json(await rungBreakdown(desk, wanted, order, limit), 200)
+      return c.json(await breakdown(desk, wanted, by, order, limit), 200)
     })
 }
