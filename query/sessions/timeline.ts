@@ -22,11 +22,11 @@ const FROM_CELLS = {
   frame_time_p95_us: 'frame_time_p95_us',
   frame_time_max_us: 'frame_time_max_us',
   bitrate_kbps: 'bitrate_avg_kbps',
-  available_kbps: undefined,
+  available_kbps: 'available_p50_kbps',
   rtt_us: 'rtt_p50_us',
-  jitter_us: undefined,
+  jitter_us: 'jitter_p50_us',
   packet_loss_pct: 'packet_loss_pct',
-} as const satisfies Record<string, MetricId | undefined>
+} as const satisfies Record<string, MetricId>
 export type Figure = keyof typeof FROM_CELLS
 export const FIGURES = Object.keys(FROM_CELLS) as Figure[]
 
@@ -132,7 +132,7 @@ const stepsQuestion = (subject: Subject, step_s: number): Question<z.infer<typeo
     ...grouping(subject),
     keys: { t: 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}' },
     values: {
-      figures: `[${Object.values(FROM_CELLS).map(metric => (metric ? `toFloat64(${valueSql(METRICS[metric], true)})` : 'NULL'))}]`,
+      figures: `[${Object.values(FROM_CELLS).map(metric => `toFloat64(${valueSql(METRICS[metric], true)})`)}]`,
     },
   }),
   params: { ...paramsOf(subject), step_s },
