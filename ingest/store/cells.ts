@@ -197,7 +197,10 @@ export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
   ...Object.fromEntries(scores('mos', 'empty(mos.1) AND empty(mos.2)')),
   ...Object.fromEntries(scores('mos_outside', 'notEmpty(mos.2)')),
   /** How many ten seconds have no score, or one outside the model, for which reason. */
-  mos_flags: derived(FLAG_MAP, mapSql(FLAG_MAP, 'arrayConcat(mos.1, mos.2) AS flags', 'arrayMap(_ -> 1, flags)')),
+  mos_flags: derived(
+    FLAG_MAP,
+    mapSql(FLAG_MAP, 'arraySort(arrayConcat(mos.1, mos.2)) AS flags', 'arrayMap(_ -> 1, flags)'),
+  ),
 
   startup_ms: extreme('max', 'UInt32', 'startup_ms'),
   end_reason: { ...dimension("if(end_reason = '', '', toString(end_reason))") },

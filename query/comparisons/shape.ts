@@ -37,13 +37,16 @@ export function shapeOf({ value }: Pick<Metric, 'value'>): Shape | undefined {
   return additive ? { kind: 'ratio', numerator: above, denominator: below, factor: Number(factor) } : undefined
 }
 
-const RATIO = /^(\d+) \* \((.*)\) \/ nullIf\((.*), 0\)$/
+const RATIO = /^([\d.e-]+) \* \((.*)\) \/ nullIf\((.*), 0\)$/
 
 /** Beside the columns that are sums: counts over whole sessions. */
-const ADDITIVE_COUNTS = ['sessions', 'cells', 'seqs_distinct', 'seqs_expected']
+const ADDITIVE_COUNTS = [
+  ...['sessions', 'cells', 'seqs_distinct', 'seqs_expected'],
+  ...['sessions_good', 'sessions_judged', 'starts_failed', 'starts_decided', 'ends_unexpected', 'ends_known'],
+]
 const isAdditive = (sql: string): boolean =>
   sql
-    .split(' + ')
+    .split(/ [+-] /)
     .every(name => ADDITIVE_COUNTS.includes(name) || CELL_COLUMNS[name]?.fromCells(name) === `sum(${name})`)
 
 function percentileShape(sql: string, inverse: number | undefined): PercentileShape | undefined {

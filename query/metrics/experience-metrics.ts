@@ -24,7 +24,7 @@ export const EXPERIENCE_METRICS = {
     definition: `The mean of ${G1072}.`,
     unit: 'mos',
     better: 'higher',
-    value: ratio('mos_sum_millionths / 1000000', 'mos_cells'),
+    value: ratio('mos_sum_millionths', 'mos_cells', 1e-6),
     counted: 'scored_cells',
     scored: 'cells',
   },

@@ -58,7 +58,7 @@ export interface Window {
 
 export const BUCKETS_MAX = 5_000
 /** From the finest: up to here a tier is as fast as anybody notices, and its tail is fresher. */
-const RANGE_MAX_S = { '10s': 2 * 3_600, minute: 12 * 3_600, hour: Number.POSITIVE_INFINITY } as const
+const RANGE_MAX_S = { '10s': 30 * 60, minute: 12 * 3_600, hour: Number.POSITIVE_INFINITY } as const
 const COARSENING = ['10s', 'minute', 'hour'] as const satisfies readonly (keyof typeof RANGE_MAX_S)[]
 /** Cells computed on the fly cost a hundred times what settled ones do. */
 const EVENTS_RANGE_MAX_S = 6 * 3_600
