@@ -2,15 +2,13 @@
  * Annotations: what was noted comes back as it was said, once however often it was sent, and nothing else gets in. On the real
  * ClickHouse, over HTTP's own functions.
  */
+
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
+import { type App, apiOver } from './support/app.ts'
 import { keyFor, RETENTION } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
 
@@ -21,20 +19,13 @@ const iso = (at_ms: number): string => new Date(at_ms).toISOString()
 
 type Json = Record<string, unknown>
 let store: Store
-let app: ReturnType<typeof createApp>
+let app: App
 
 beforeAll(async () => {
   const config = { ...sharedServices().clickhouse, database: unique('annotations') }
   await migrate(config, RETENTION)
   store = openStore(config)
-  app = createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-  })
+  app = apiOver(store, [hash])
 })
 afterAll(() => store?.close())
 

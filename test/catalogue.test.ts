@@ -2,23 +2,21 @@
  * Every metric of the catalogue is what the events themselves give, by the words of its definition: from each tier, for each group, in
  * each step, however the events arrived and however often.
  */
+
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { BitrateEvent, FrameTimesEvent, QualityEvent } from '../ingest/contract/events.ts'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { keepClasses } from '../ingest/store/experience/classes.ts'
 import { type Classes, DEFAULT_CLASSES } from '../ingest/store/experience/g1072.ts'
 import { migrate, readMigrations } from '../ingest/store/migrate.ts'
 import { due10s } from '../ingest/store/settle.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
 import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../query/metrics/catalogue.ts'
 import { createAsk } from '../query/metrics/question.ts'
 import { everyMetricSql } from '../query/metrics/questions.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
+import { type App, apiOver } from './support/app.ts'
 import { random, sessionId } from './support/events.ts'
 import { framesOf, grouped, longestShare, recomputed, type Scores, type Stored, sum } from './support/recompute.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
@@ -32,7 +30,7 @@ const { key, hash } = keyFor('catalogue tests')
 
 let store: Store
 let seed: Seed
-let app: ReturnType<typeof createApp>
+let app: App
 
 const CLASSES = { chess: { video: 'low', interaction: 'low' } } as const
 const classesOf = (game: string): Classes => (game === 'chess' ? CLASSES.chess : DEFAULT_CLASSES)
@@ -43,15 +41,7 @@ beforeAll(async () => {
   store = openStore(config)
   await keepClasses(store, CLASSES)
   seed = new Seed(store, 'catalogue#1')
-  app = createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-    now: () => NOW,
-  })
+  app = apiOver(store, [hash], { now: () => NOW })
 })
 afterAll(() => store?.close())
 

@@ -2,20 +2,18 @@
  * Comparing two cohorts or two windows: each side is the number it is when asked for alone, what is resampled is the catalogue's own
  * metric, and the verdict follows from the interval. On the real ClickHouse, over HTTP's own functions.
  */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type FrameTimesEvent, type QualityEvent, type SessionEvent, STAGES } from '../ingest/contract/events.ts'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { clustersQuestion, sidesOf } from '../query/comparisons/clusters.ts'
 import { shapeOf } from '../query/comparisons/shape.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
 import { subjectOf } from '../query/metrics/answer.ts'
 import { METRIC_IDS, METRICS } from '../query/metrics/catalogue.ts'
 import { parseFilter } from '../query/metrics/filter.ts'
 import { createAsk } from '../query/metrics/question.ts'
+import { type App, apiOver } from './support/app.ts'
 import { eventOf, random, sessionId } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
@@ -44,7 +42,7 @@ interface Comparison extends Json {
 type Query = Readonly<Record<string, string | number | readonly string[]>>
 
 let store: Store
-let app: ReturnType<typeof createApp>
+let app: App
 
 /** A minute of sixty ordinary players who say all there is to say … */
 const ordinary = Array.from({ length: 60 }, (_, n) => [
@@ -101,15 +99,7 @@ beforeAll(async () => {
   const config = { ...clickhouse, database: unique('compare') }
   await migrate(config, RETENTION)
   store = openStore(config)
-  app = createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-    now: () => NOW,
-  })
+  app = apiOver(store, [hash], { now: () => NOW })
   await new Seed(store, 'compare#1').insert([...ordinary, ...stuttering])
   await settleAll(store, START / 1_000 - 3_600)
 })

@@ -2,8 +2,8 @@
  * Erasing a session: it is nowhere afterwards, the others are as they were, and the invariant holds; also where it dies halfway, meets
  * a settling, or events of it go on arriving. On the real ClickHouse and Kafka.
  */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createLog } from '../ingest/runtime/log.ts'
 import { auditPartitions, auditRecent } from '../ingest/store/audit.ts'
 import { CELL_COLUMNS, cellsFromEvents } from '../ingest/store/cells.ts'
 import { openStore, type Store, type StoreConfig } from '../ingest/store/clickhouse.ts'
@@ -13,9 +13,7 @@ import { readProgress } from '../ingest/store/owner.ts'
 import { dropShadows, hoursOf, prepareShadows, recomputeHour, switchHour } from '../ingest/store/recompute.ts'
 import { SESSIONS_TABLE, settleSessions } from '../ingest/store/sessions.ts'
 import { COARSER_TIERS, due10s, dueCoarser, TIERS } from '../ingest/store/settle.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
+import { apiOver } from './support/app.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { Pipeline } from './support/pipeline.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
@@ -243,16 +241,7 @@ describe('an erasure', () => {
 })
 
 describe('DELETE /v1/sessions/{id}', () => {
-  const appOf = (store: Store, now = Date.now) =>
-    createApp({
-      store,
-      keys: keysOf([hash]),
-      retention: RETENTION,
-      vitals: createQueryVitals(),
-      log: createLog('test', 'silent'),
-      loopback_only: true,
-      now,
-    })
+  const appOf = (store: Store, now = Date.now) => apiOver(store, [hash], { now })
   const erase = (app: ReturnType<typeof appOf>, id: string, authorization = `Bearer ${key}`) =>
     app.request(`/v1/sessions/${id}`, { method: 'DELETE', headers: { authorization } })
 

@@ -2,21 +2,22 @@
  * Who may ask what, how often and how much: 401, 403, 422, 429 and 503 that say what to do; and that whoever asks much is not in the
  * way of whoever asks little.
  */
+
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createRoute, OpenAPIHono, z } from '@hono/zod-openapi'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
-import { type AppOptions, createApp } from '../query/http/app.ts'
+import type { AppOptions } from '../query/http/app.ts'
 import { guard } from '../query/http/guard.ts'
 import { entryOf, type KeyEntry, keysOf, newKey, openKeys } from '../query/http/keys.ts'
 import type { RequestEnv } from '../query/http/problems.ts'
 import { needs, requirementsOf, SCOPES, type Scope } from '../query/http/scopes.ts'
 import { FAILED_ATTEMPTS_MAX } from '../query/http/strangers.ts'
 import { createQueryVitals } from '../query/http/vitals.ts'
+import { apiOver } from './support/app.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, temporaryDirectory, unique } from './support/services.ts'
@@ -44,17 +45,7 @@ beforeAll(async () => {
 })
 afterAll(() => store?.close())
 
-const appWith = (options: Partial<AppOptions> = {}) =>
-  createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-    now: () => NOW,
-    ...options,
-  })
+const appWith = (options: Partial<AppOptions> = {}) => apiOver(store, [hash], { now: () => NOW, ...options })
 type App = ReturnType<typeof appWith>
 
 interface Asked {

@@ -2,21 +2,19 @@
  * The search for segments that got worse: nothing is found where nothing is, neither by chance nor because everybody got worse; what
  * is there is found first, under its simplest name and once. First over simulated fleets, then over HTTP's own functions.
  */
+
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ISP, REGION, simulatedFleet } from '../bench/simulated-fleet.ts'
 import type { FrameTimesEvent } from '../ingest/contract/events.ts'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
 import { excessOf, SUMS, writeTerms } from '../query/statistics/excess.ts'
 import { type Fleet, findSegments, type Name, UNKNOWN } from '../query/statistics/segments.ts'
 import { atOnce } from '../query/statistics/slices.ts'
 import { falseDiscoveryRates, normalTail, studentQuantile, studentTail } from '../query/statistics/tail.ts'
 import { chance } from '../query/statistics/weights.ts'
+import { type App, apiOver } from './support/app.ts'
 import { random, sessionId } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
@@ -221,20 +219,12 @@ const played = Array.from({ length: 200 }, (_, n) =>
 
 describe('over HTTP', () => {
   let store: Store
-  let app: ReturnType<typeof createApp>
+  let app: App
   beforeAll(async () => {
     const config = { ...sharedServices().clickhouse, database: unique('insights') }
     await migrate(config, RETENTION)
     store = openStore(config)
-    app = createApp({
-      store,
-      keys: keysOf([hash]),
-      retention: RETENTION,
-      vitals: createQueryVitals(),
-      log: createLog('test', 'silent'),
-      loopback_only: true,
-      now: () => NOW,
-    })
+    app = apiOver(store, [hash], { now: () => NOW })
     await new Seed(store, 'insights#1').insert(played)
     await settleAll(store, START / 1_000 - 3_600)
   })

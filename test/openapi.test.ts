@@ -5,25 +5,14 @@
 
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore } from '../ingest/store/clickhouse.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
 import { SCOPES } from '../query/http/scopes.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
 import { createCheck, type Document, endpointsOf } from './fuzz/document.ts'
-import { RETENTION } from './support/seed.ts'
+import { apiOver } from './support/app.ts'
 
 /** Nothing here is asked of it. */
 const store = openStore({ url: 'http://127.0.0.1:1', username: '', password: '', database: '' })
-const app = createApp({
-  store,
-  keys: keysOf([]),
-  retention: RETENTION,
-  vitals: createQueryVitals(),
-  log: createLog('test', 'silent'),
-  loopback_only: true,
-})
+const app = apiOver(store, [])
 afterAll(() => store.close())
 
 const get = (path: string, headers: Record<string, string> = {}) => app.request(`http://localhost${path}`, { headers })

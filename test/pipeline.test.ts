@@ -2,15 +2,13 @@
  * What the trust panel is told: the counts that the rows give, nothing hidden, and nulls where nothing is known. On the real
  * ClickHouse, over HTTP's own functions.
  */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createLog } from '../ingest/runtime/log.ts'
 import { auditPartitions } from '../ingest/store/audit.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { noteProgress } from '../ingest/store/owner.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
+import { type App, apiOver } from './support/app.ts'
 import { eventOf } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
@@ -24,23 +22,16 @@ interface Pipeline extends Json {
   per_minute: { rows: number; rejected: number }[]
 }
 
-async function opened(name: string): Promise<{ store: Store; app: ReturnType<typeof createApp> }> {
+async function opened(name: string): Promise<{ store: Store; app: App }> {
   const config = { ...sharedServices().clickhouse, database: unique(name) }
   await migrate(config, RETENTION)
   const store = openStore(config)
-  const app = createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-  })
+  const app = apiOver(store, [hash])
   return { store, app }
 }
-const ask = (app: ReturnType<typeof createApp>, query = ''): Promise<Response> =>
+const ask = (app: App, query = ''): Promise<Response> =>
   Promise.resolve(app.request(`/v1/pipeline${query}`, { headers: { authorization: `Bearer ${key}` } }))
-async function told(app: ReturnType<typeof createApp>): Promise<{ pipeline: Pipeline; meta: Json }> {
+async function told(app: App): Promise<{ pipeline: Pipeline; meta: Json }> {
   const response = await ask(app)
   expect(response.status, await response.clone().text()).toBe(200)
   const { data, meta } = (await response.json()) as { data: [Pipeline]; meta: Json }
@@ -49,7 +40,7 @@ async function told(app: ReturnType<typeof createApp>): Promise<{ pipeline: Pipe
 
 describe('of a pipeline that carries events', () => {
   let store: Store
-  let app: ReturnType<typeof createApp>
+  let app: App
   const events = Array.from({ length: 4 }, (_, n) =>
     Array.from({ length: 120 }, (_, seq) => eventOf(n, seq, START)),
   ).flat()

@@ -1,33 +1,24 @@
 /**
  * The API as a service: who may ask, what is told when the store is ill, and the process around it.
  */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
-import { createApp } from '../query/http/app.ts'
-import { devKeyFile, keysOf, openKeys } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
+import { devKeyFile, openKeys } from '../query/http/keys.ts'
+import { apiOver } from './support/app.ts'
 import { keyFor, RETENTION } from './support/seed.ts'
 import { sharedServices, temporaryDirectory, unique } from './support/services.ts'
 
 const { key, hash } = keyFor('service tests')
 const authorization = `Bearer ${key}`
 
-const appOver = (store: Store, loopback_only = true) =>
-  createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only,
-  })
+const appOver = (store: Store, loopback_only = true) => apiOver(store, [hash], { loopback_only })
 type App = ReturnType<typeof appOver>
 
 const ask = async (app: App, path: string, headers: Record<string, string> = { authorization }) => {

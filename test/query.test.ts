@@ -2,15 +2,12 @@
  * What the API says about quality: the same number as the events themselves give, from each tier, for whomever and whenever is asked.
  * Everything over HTTP's own functions, on the real ClickHouse, from rows that were stored and settled as in production.
  */
+
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { BitrateEvent, FrameTimesEvent, QualityEvent } from '../ingest/contract/events.ts'
-import { createLog } from '../ingest/runtime/log.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
 import { cutOf, freshnessOf } from '../query/metrics/answer.ts'
 import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../query/metrics/catalogue.ts'
 import { conditionOf, type Dimension, parseFilter } from '../query/metrics/filter.ts'
@@ -18,6 +15,7 @@ import { createAsk } from '../query/metrics/question.ts'
 import { everyMetricSql, paramsOf } from '../query/metrics/questions.ts'
 import { chooseWindow } from '../query/metrics/range.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
+import { type App, apiOver } from './support/app.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { framesOf, grouped, r7, recomputed as recomputedOf, type Scores, type Stored } from './support/recompute.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
@@ -39,7 +37,7 @@ type Query = Readonly<Record<string, string | number | readonly string[]>>
 
 let store: Store
 let seed: Seed
-let app: ReturnType<typeof createApp>
+let app: App
 
 beforeAll(async () => {
   const { clickhouse } = sharedServices()
@@ -47,15 +45,7 @@ beforeAll(async () => {
   await migrate(config, RETENTION)
   store = openStore(config)
   seed = new Seed(store, 'query#1')
-  app = createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-    now: () => NOW,
-  })
+  app = apiOver(store, [hash], { now: () => NOW })
   await seed.insert([...fleet, ...oddities])
   await settleAll(store, START / 1_000 - 3_600)
 })

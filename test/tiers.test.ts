@@ -2,19 +2,16 @@
  * The tiers: a number is the same from whichever one answers, while a session runs and after it aged into the next; whole sessions are
  * what their cells say, however their hours are settled. On the real ClickHouse, from rows stored and settled as in production.
  */
+
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { QualityEvent } from '../ingest/contract/events.ts'
 import { chooseEnded, chooseSessions } from '../ingest/load/settler.ts'
 import { readConfig } from '../ingest/runtime/config.ts'
-import { createLog } from '../ingest/runtime/log.ts'
 import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from '../ingest/store/cells.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { SESSION_COLUMNS, SESSIONS_TABLE, settleSessions } from '../ingest/store/sessions.ts'
 import { COARSER_TIERS, due10s, dueCoarser, settle, TIERS } from '../ingest/store/settle.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
 import { cutOf, freshnessOf } from '../query/metrics/answer.ts'
 import { ANSWER_TIERS, type AnswerTier, type MetricId } from '../query/metrics/catalogue.ts'
 import { conditionOf, parseFilter } from '../query/metrics/filter.ts'
@@ -22,6 +19,7 @@ import { createAsk } from '../query/metrics/question.ts'
 import { BEHIND_SQL, everyMetricSql, paramsOf } from '../query/metrics/questions.ts'
 import { chooseWindow } from '../query/metrics/range.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
+import { type App, apiOver } from './support/app.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { DEADLINE_MS, Pipeline } from './support/pipeline.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
@@ -37,22 +35,14 @@ const { key, hash } = keyFor('tier tests')
 
 let store: Store
 let seed: Seed
-let app: ReturnType<typeof createApp>
+let app: App
 
 beforeAll(async () => {
   const config = { ...sharedServices().clickhouse, database: unique('tiers') }
   await migrate(config, RETENTION)
   store = openStore(config)
   seed = new Seed(store, 'tiers#1')
-  app = createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-    now: () => NOW,
-  })
+  app = apiOver(store, [hash], { now: () => NOW })
 })
 afterAll(() => store?.close())
 

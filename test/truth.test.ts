@@ -2,23 +2,21 @@
  * Real captures through the whole pipeline: what an independent program computed from the original files is what every tier
  * answers. And nothing but the events decides that: not their order, not how often they were sent, not when they came.
  */
+
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { FrameTimesEvent } from '../ingest/contract/events.ts'
-import { createLog } from '../ingest/runtime/log.ts'
 import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from '../ingest/store/cells.ts'
 import type { Store } from '../ingest/store/clickhouse.ts'
 import { TIERS } from '../ingest/store/settle.ts'
-import { createApp } from '../query/http/app.ts'
-import { keysOf } from '../query/http/keys.ts'
-import { createQueryVitals } from '../query/http/vitals.ts'
 import { ANSWER_TIERS, type AnswerTier, type MetricId } from '../query/metrics/catalogue.ts'
 import { percentileSql } from '../query/metrics/percentile.ts'
 import { bucketSeconds } from '../query/metrics/range.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
+import { type App, apiOver } from './support/app.ts'
 import { random, sessionId } from './support/events.ts'
 import { Pipeline } from './support/pipeline.ts'
-import { keyFor, RETENTION } from './support/seed.ts'
+import { keyFor } from './support/seed.ts'
 import { stopServices } from './support/services.ts'
 import { verify } from './support/verify.ts'
 
@@ -162,16 +160,7 @@ async function cellsSay({ store }: Pipeline, tier: AnswerTier): Promise<Map<stri
 }
 
 const { key, hash } = keyFor('truth')
-const openApi = (store: Store): ReturnType<typeof createApp> =>
-  createApp({
-    store,
-    keys: keysOf([hash]),
-    retention: RETENTION,
-    vitals: createQueryVitals(),
-    log: createLog('test', 'silent'),
-    loopback_only: true,
-    now: Date.now,
-  })
+const openApi = (store: Store): App => apiOver(store, [hash], { now: Date.now })
 
 /** What the API answers for one session. */
 async function apiSays(id: MetricId, session: string, tier: AnswerTier) {
@@ -199,7 +188,7 @@ const MINUTES = `${TIERS.minute.table} FINAL`
 
 let inOrder: Pipeline
 let outOfOrder: Pipeline
-let api: ReturnType<typeof createApp>
+let api: App
 
 beforeAll(async () => {
   ;[inOrder, outOfOrder] = await Promise.all([Pipeline.start('truth'), Pipeline.start('truth_shuffled')])

@@ -1,12 +1,10 @@
 /** An API of a test's own: a database, what is stored and settled in it, and questions over HTTP's own functions, without a socket. */
+
 import { expect } from 'vitest'
 import type { QualityEvent } from '../../ingest/contract/events.ts'
-import { createLog } from '../../ingest/runtime/log.ts'
 import { openStore, type Store, type StoreConfig } from '../../ingest/store/clickhouse.ts'
 import { migrate } from '../../ingest/store/migrate.ts'
-import { createApp } from '../../query/http/app.ts'
-import { keysOf } from '../../query/http/keys.ts'
-import { createQueryVitals } from '../../query/http/vitals.ts'
+import { type App, apiOver } from './app.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './seed.ts'
 import type { ClickHouseAccess } from './services.ts'
 
@@ -19,7 +17,7 @@ export type Query = Readonly<Record<string, string | number | readonly string[]>
 export class AskedApi {
   readonly store: Store
   readonly database: string
-  readonly app: ReturnType<typeof createApp>
+  readonly app: App
   readonly authorization: string
   readonly #seed: Seed
   #ahead_ms = 0
@@ -31,15 +29,7 @@ export class AskedApi {
     this.authorization = `Bearer ${key}`
     this.store = openStore(config)
     this.#seed = new Seed(this.store, `${database}#1`)
-    this.app = createApp({
-      store: this.store,
-      keys: keysOf([hash]),
-      retention: RETENTION,
-      vitals: createQueryVitals(),
-      log: createLog('test', 'silent'),
-      loopback_only: true,
-      now: () => now_ms + this.#ahead_ms,
-    })
+    this.app = apiOver(this.store, [hash], { now: () => now_ms + this.#ahead_ms })
   }
 
   static async start(clickhouse: ClickHouseAccess, database: string, now_ms: number): Promise<AskedApi> {
