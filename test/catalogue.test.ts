@@ -92,6 +92,10 @@ async function scores(tier: AnswerTier, range: Range, by: keyof typeof METRICS_B
   return new Map(rows.map(({ label, t, metrics }) => [`${label} ${t}`, metrics]))
 }
 
+/** Expected beside measured, of the fleet that was generated last. */
+const shown: Record<string, Record<string, number | null>> = {}
+afterAll(() => console.table(shown))
+
 /** Metrics that had a value somewhere: a property of nothing but nulls would hold as well. */
 const seen = new Set<MetricId>()
 
@@ -288,7 +292,11 @@ async function expectEverything(stored: readonly Stored[], range: Range): Promis
       for (const [group, members] of groups) {
         const wanted = recomputed(members, { covered_s: step_s ?? covered_s, one_session: true, classesOf })
         const times = framesOf(distinctEvents(members)).map(({ us }) => us)
-        expectMetrics(tier, found.get(group) ?? [], wanted, times)
+        const actual = found.get(group) ?? []
+        if (by === 'overall')
+          for (const [i, id] of METRIC_IDS.entries())
+            shown[id] = { ...shown[id], expected: wanted[id], [tier]: actual[i] ?? null }
+        expectMetrics(tier, actual, wanted, times)
       }
     }
   }

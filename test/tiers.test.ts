@@ -253,8 +253,8 @@ describe('the tier that answers', () => {
     chooseWindow({ from: { at_ms: NOW - hours * HOUR_MS }, to: { at_ms: NOW }, ...rest }, NOW, RETENTION)
 
   test('is the finest that is fast enough, and no coarser than its steps', () => {
-    expect([1, 2, 3, 12, 13, 24 * 365].map(hours => over(hours).tier)).toEqual([
-      ...['10s', '10s', 'minute', 'minute', 'hour', 'hour'],
+    expect([0.5, 1, 3, 12, 13, 24 * 365].map(hours => over(hours).tier)).toEqual([
+      ...['10s', 'minute', 'minute', 'minute', 'hour', 'hour'],
     ])
     expect(over(13, { step: 60 }).tier).toBe('minute')
     expect(over(13, { step: HOUR_S }).tier).toBe('hour')
