@@ -10,7 +10,7 @@ import { DIMENSIONS, type Dimension, type Filter } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
 import { behindQuestion, paramsOf, type Subject } from '../metrics/questions.ts'
-import { iso, type Moment, type Window } from '../metrics/range.ts'
+import { type Asked, bucketSeconds, chooseWindow, iso, type Moment, type Window } from '../metrics/range.ts'
 import { groupedSql } from '../metrics/sql.ts'
 import { FALSE_DISCOVERY_RATE, type Finding, type Found, findSegments, UNKNOWN } from '../statistics/segments.ts'
 import { inSlices, type Steps } from '../statistics/slices.ts'
@@ -74,9 +74,17 @@ export interface InsightsWanted {
 /** @throws Mistake naming the parameter */
 export async function insights(desk: Desk, wanted: InsightsWanted): Promise<Answer<Insight> & { search: Search }> {
   const asked = { metric: INSIGHT_METRICS[0], filters: wanted.filters }
-  const { subject, freshness } = await subjectOf(desk, { ...asked, from: wanted.from, to: wanted.to })
+  const chosen = ({ from, to }: Pick<Asked, 'from' | 'to'>) =>
+    chooseWindow({ from, to }, desk.now(), desk.retention).tier
+  // In whole minutes at least, so that the past, which is longer and comes from a coarser tier, can end where the window begins.
+  const tier = chosen(wanted) === '10s' ? 'minute' : chosen(wanted)
+  const { subject, freshness } = await subjectOf(desk, { ...asked, from: wanted.from, to: wanted.to, tier })
   const baseline = wanted.baseline ?? pastOf(subject.window)
-  const { subject: past } = await subjectOf(desk, { ...asked, ...baseline }).catch(namingBaseline)
+  const past = await (async () => {
+    const coarse = chosen(baseline)
+    const fits = subject.window.from % bucketSeconds(coarse) === 0
+    return (await subjectOf(desk, { ...asked, ...baseline, tier: fits ? coarse : tier })).subject
+  })().catch(namingBaseline)
   if (past.window.to > subject.window.from)
     throw new Mistake('bad_range', 'baseline_to', 'the past ends where the window begins, or earlier')
   const [[now], [before], [behind], fresh] = await Promise.all([
