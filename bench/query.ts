@@ -47,37 +47,39 @@ const GROWTH = { sessions: 200, hours: 1, frames: 4, more_sessions: 10 }
 
 interface Ask {
   readonly question: string
-  readonly path: string
+  /** Without the range, where it has one. */
+  readonly path: (session_id: string) => string
   readonly naive?: string
 }
 
-const asks = (session_id: string): Ask[] => [
+const SESSION = 'session_id = {session_id:UUID}'
+const ASKS: readonly Ask[] = [
   ...METRICS.flatMap(metric => {
     const naive = (keys: string): string =>
       `SELECT ${keys}${keys && ','} ${NAIVE_VALUE[metric]} FROM events_v1 ARRAY JOIN frame_time_us AS frame
        WHERE at >= toDateTime({from:UInt32}, 'UTC') AND at < toDateTime({to:UInt32}, 'UTC')${keys && ` GROUP BY ${keys}`}`
     return [
-      { question: `${metric} overall`, path: `/v1/metrics/${metric}?`, naive: naive('') },
+      { question: `${metric} overall`, path: () => `/v1/metrics/${metric}?`, naive: naive('') },
       {
         question: `${metric} by minute`,
-        path: `/v1/metrics/${metric}/timeseries?step=1m&`,
+        path: () => `/v1/metrics/${metric}/timeseries?step=1m&`,
         naive: naive('toStartOfMinute(at)'),
       },
       {
         question: `${metric} by minute and region`,
-        path: `/v1/metrics/${metric}/timeseries?step=1m&group_by=region&`,
+        path: () => `/v1/metrics/${metric}/timeseries?step=1m&group_by=region&`,
         naive: naive('toStartOfMinute(at), region'),
       },
-      { question: `${metric} by isp`, path: `/v1/metrics/${metric}/breakdown?by=isp&`, naive: naive('isp') },
+      { question: `${metric} by isp`, path: () => `/v1/metrics/${metric}/breakdown?by=isp&`, naive: naive('isp') },
     ]
   }),
   {
     question: 'one session by minute',
-    path: `/v1/metrics/frame_time_p99_us/timeseries?step=1m&filter=session_id:${session_id}&`,
+    path: id => `/v1/metrics/frame_time_p99_us/timeseries?step=1m&filter=session_id:${id}&`,
     naive: `SELECT toStartOfMinute(at), quantileExactInclusive(0.99)(frame) FROM events_v1 ARRAY JOIN frame_time_us AS frame
-      WHERE session_id = '${session_id}' GROUP BY 1`,
+      WHERE ${SESSION} GROUP BY 1`,
   },
-  { question: 'one session, everything', path: `/v1/sessions/${session_id}?` },
+  { question: 'one session, everything', path: id => `/v1/sessions/${id}` },
 ]
 
 const percentile = (values: readonly number[], p: number): number =>
@@ -85,6 +87,8 @@ const percentile = (values: readonly number[], p: number): number =>
 
 interface Place {
   readonly store: Store
+  readonly history: History
+  readonly session_ids: readonly string[]
   /** Asks the API. @throws if it refuses */
   readonly get: (path: string) => Promise<void>
 }
@@ -106,7 +110,7 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
     console.log(`machine: ${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`)
     await start(clickHousePart({ config: readConfig(environment), environment }))
 
-    const fleet = async (name: string, history: Omit<History, 'from'>): Promise<Place & { history: History }> => {
+    const fleet = async (name: string, history: Omit<History, 'from'>): Promise<Place> => {
       const own = { ...environment, CLICKHOUSE_DATABASE: name, HTTP_PORT: String(await freePort()) }
       const config = readConfig(own)
       await migrate(config.clickhouse, retentionOf(config))
@@ -122,12 +126,15 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
         const body = await response.text()
         if (!response.ok) throw new Error(`${path}: ${body}`)
       }
-      return { store, get, history: whole }
+      const ids = await store.query<{ id: string }>(
+        'SELECT DISTINCT toString(session_id) AS id FROM quality_per_hour_v1',
+      )
+      return { store, get, history: whole, session_ids: ids.map(({ id }) => id) }
     }
 
     const main = await fleet('main', { sessions, seconds: hours * 3_600, fps: FPS })
     const rows: Record<string, Record<string, string | number>> = {}
-    for (const ask of await asksOf(main.store)) {
+    for (const ask of ASKS) {
       const took = await timed(main, ask, rounds)
       const naive_ms = ask.naive === undefined ? undefined : await timedNaive(main, ask.naive)
       rows[ask.question] = {
@@ -145,13 +152,10 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
       const frames = await fleet('frames', { ...small, fps: FPS * GROWTH.frames })
       const more = await fleet('more_sessions', { ...small, sessions: small.sessions * GROWTH.more_sessions })
       const table: typeof rows = {}
-      for (const { question, path } of await asksOf(base.store)) {
-        const p50 = async (place: Place & { history: History }): Promise<number> => {
-          const ask = (await asksOf(place.store)).find(each => each.question === question) ?? { question, path }
-          return percentile(await timed(place, ask, rounds), 0.5)
-        }
+      for (const ask of ASKS) {
+        const p50 = async (place: Place): Promise<number> => percentile(await timed(place, ask, rounds), 0.5)
         const [one, of_frames, of_sessions] = [await p50(base), await p50(frames), await p50(more)]
-        table[question] = {
+        table[ask.question] = {
           'p50 ms': one.toFixed(1),
           [`${GROWTH.frames}× frames`]: `×${(of_frames / one).toFixed(2)}`,
           [`${GROWTH.more_sessions}× sessions`]: `×${(of_sessions / one).toFixed(2)}`,
@@ -165,28 +169,26 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
   }
 }
 
-async function asksOf(store: Store): Promise<Ask[]> {
-  const [row] = await store.query<{ id: string }>('SELECT toString(min(session_id)) AS id FROM events_v1')
-  return asks(row?.id ?? '')
-}
-
-/** Milliseconds of each round. Every round begins some minutes later than the one before, and ends with the history. */
-async function timed({ get, history }: Place & { history: History }, ask: Ask, rounds: number): Promise<number[]> {
+/** Milliseconds of each round. Every round begins a minute later than the one before, or is of another session. */
+async function timed({ get, history, session_ids }: Place, ask: Ask, rounds: number): Promise<number[]> {
   const took: number[] = []
   for (let round = -2; round < rounds; round++) {
-    const range = ask.path.startsWith('/v1/sessions/')
-      ? ''
-      : `from=${(history.from + (round + 2) * 60) * 1_000}&to=${(history.from + history.seconds) * 1_000}`
+    const path = ask.path(session_ids[(round + 2) % session_ids.length] ?? '')
+    const range = `from=${(history.from + (round + 2) * 60) * 1_000}&to=${(history.from + history.seconds) * 1_000}`
     const begun = performance.now()
-    await get(`${ask.path}${range}`)
+    await get(path.includes('?') ? `${path}${range}` : path)
     // The first ones warm up.
     if (round >= 0) took.push(performance.now() - begun)
   }
   return took
 }
 
-async function timedNaive({ store, history }: Place & { history: History }, sql: string): Promise<number> {
+async function timedNaive({ store, history, session_ids }: Place, sql: string): Promise<number> {
   const begun = performance.now()
-  await store.query(sql, { from: history.from, to: history.from + history.seconds }, { max_execution_time: 900 })
+  await store.query(
+    sql,
+    { from: history.from, to: history.from + history.seconds, session_id: session_ids[0] },
+    { max_execution_time: 900 },
+  )
   return performance.now() - begun
 }
