@@ -3,6 +3,7 @@
  * gap, so that the audit holds), then cells by the store's own settling. A simulation: every figure is drawn from hashes, so that the
  * same options give the same rows.
  */
+import { availableParallelism } from 'node:os'
 import type { Store } from '../ingest/store/clickhouse.ts'
 import { COARSER_TIERS, type DueBucket, due10s, dueCoarser, settle } from '../ingest/store/settle.ts'
 
@@ -67,17 +68,28 @@ export async function writeHistory(store: Store, history: History, tell: (line: 
   const { sessions, seconds, fps, from } = history
   const total = sessions * seconds * 2
   const seconds_at_once = Math.max(1, Math.floor(ROWS_AT_ONCE / (sessions * 2)))
-  for (let second = 0; second < seconds; second += seconds_at_once) {
-    const first = second * sessions * 2
+  const chunks = Array.from({ length: Math.ceil(seconds / seconds_at_once) }, (_, i) => i * seconds_at_once)
+  let written = 0
+  await atATime(chunks, async second => {
     const rows = Math.min(seconds_at_once, seconds - second) * sessions * 2
-    await store.command(INSERT, { sessions, fps, from, first, rows })
-    tell(`written ${(((first + rows) / total) * 100).toFixed(0)} % of ${total} events`)
-  }
+    await store.command(INSERT, { sessions, fps, from, first: second * sessions * 2, rows })
+    written += rows
+    tell(`written ${((written / total) * 100).toFixed(0)} % of ${total} events`)
+  })
   for (const tier of ['10s', ...COARSER_TIERS] as const) {
     const due = await (tier === '10s' ? due10s(store, 0) : dueCoarser(store, tier, 0))
-    for (const group of grouped(due)) await settle(store, tier, group)
+    await atATime(grouped(due), group => settle(store, tier, group))
     tell(`settled: ${tier}`)
   }
+}
+
+/** An insert and a settling are of one thread each. */
+async function atATime<T>(all: Iterable<T>, run: (one: T) => Promise<void>): Promise<void> {
+  const left = all[Symbol.iterator]()
+  const worker = async (): Promise<void> => {
+    for (let next = left.next(); !next.done; next = left.next()) await run(next.value)
+  }
+  await Promise.all(Array.from({ length: availableParallelism() }, worker))
 }
 
 function* grouped(buckets: readonly DueBucket[]): Generator<DueBucket[]> {
