@@ -4,7 +4,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { check, checkParsed } from '../ingest/contract/check.ts'
-import { CLOCK_STEP_MS, checkTime, clockShift } from '../ingest/contract/clock.ts'
+import { CLOCK_STEP_MS, checkTime, checkUnit, clockShift } from '../ingest/contract/clock.ts'
 import { CONTEXT_FIELDS, EVENT_SCHEMAS, type Kind } from '../ingest/contract/events.ts'
 import { MESSAGE_MAX_BYTES, REASONS, type Reason } from '../ingest/contract/refusal.ts'
 
@@ -243,5 +243,9 @@ describe('the time axis', () => {
     expect(checkTime(now - limits.too_old_ms - 1, now, limits)?.reason).toBe('too_old')
     expect(checkTime(now + limits.from_future_ms + 1, now, limits)?.reason).toBe('from_future')
     expect(checkTime(Math.floor(now / 1000), now, limits)?.reason).toBe('too_old')
+    expect(checkUnit(Math.floor(now / 1000), now, limits)?.reason).toBe('bad_shape')
+    expect(checkUnit(now, now, limits)).toBeUndefined()
+    // A clock that begins in 1970 is a wrong clock.
+    expect(checkUnit(60_000, now, limits)).toBeUndefined()
   })
 })

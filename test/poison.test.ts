@@ -77,6 +77,10 @@ const POISON: Readonly<Record<string, readonly [Reason, Buffer | null]>> = {
   'frames of 1e400': ['bad_shape', changed('16667', '1e400')],
   'half a microsecond': ['bad_shape', changed('16667', '16666.5')],
   'epoch seconds': ['too_old', changed(/"started_at_ms":\d+/, `"started_at_ms":${Math.floor(Date.now() / 1_000)}`)],
+  'epoch seconds in both times': [
+    'bad_shape',
+    bytes(JSON.stringify(frameTimes(1, 0)).replace(/_at_ms":(\d+)\d{3}\b/g, '_at_ms":$1')),
+  ],
   'an event of too long ago': ['too_old', Buffer.from(JSON.stringify(daysAgo(DAYS + 6)))],
   'an event of tomorrow': ['from_future', Buffer.from(JSON.stringify(daysAgo(-1)))],
   'another version': ['unknown_version', changed('"v":1', '"v":2')],

@@ -19,6 +19,15 @@ export function clockShift(sent_at_ms: number, appended_at_ms: number): number {
   return Math.round(difference / CLOCK_STEP_MS) * CLOCK_STEP_MS
 }
 
+/**
+ * Refuses what says epoch seconds where milliseconds belong: taken for milliseconds it would pass for a clock that stands in 1970, and be
+ * moved to now. A clock that really stands there is taken for seconds only if it fits to within `too_old_ms`, some minutes of 1970.
+ */
+export function checkUnit(sent_at_ms: number, appended_at_ms: number, limits: TimeLimits): Refusal | undefined {
+  if (Math.abs(appended_at_ms - sent_at_ms * 1_000) > limits.too_old_ms) return undefined
+  return { reason: 'bad_shape', detail: 'sent_at_ms: expected epoch milliseconds, these are seconds' }
+}
+
 /** Refuses an event whose (shifted) start lies outside what the store can settle. */
 export function checkTime(at_ms: number, appended_at_ms: number, limits: TimeLimits): Refusal | undefined {
   const age = appended_at_ms - at_ms

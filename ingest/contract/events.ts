@@ -14,7 +14,7 @@ const UINT32 = 4_294_967_295
 
 const uint16 = z.int().min(0).max(UINT16)
 const uint32 = z.int().min(0).max(UINT32)
-/** 1970 … 2100: what `DateTime64(3)` and a person's clock can mean. Epoch seconds fall out later, as too old. */
+/** 1970 … 2100: what `DateTime64(3)` and a person's clock can mean. Epoch seconds fall out later (`clock.ts`). */
 const epochMs = z.int().min(0).max(4_102_444_800_000)
 /** Printable: no control, format, surrogate or unassigned characters. */
 const label = z.string().regex(/^[^\p{C}]{1,64}$/u)

@@ -2,7 +2,7 @@
  * From one Kafka message to what its row says: an accepted event, or a refusal with its reason, never an exception.
  */
 import { check } from '../contract/check.ts'
-import { checkTime, clockShift, type TimeLimits } from '../contract/clock.ts'
+import { checkTime, checkUnit, clockShift, type TimeLimits } from '../contract/clock.ts'
 import { REFUSED_BYTES_KEPT, type Refusal } from '../contract/refusal.ts'
 import type { Accepted, Refused } from '../store/columns.ts'
 
@@ -19,7 +19,7 @@ export function decode(
   const { event, extensions } = verdict
   const clock_shift_ms = clockShift(event.sent_at_ms, appended_at_ms)
   const at_ms = event.started_at_ms + clock_shift_ms
-  const refusal = checkTime(at_ms, appended_at_ms, limits)
+  const refusal = checkUnit(event.sent_at_ms, appended_at_ms, limits) ?? checkTime(at_ms, appended_at_ms, limits)
   if (refusal) return refused(refusal, value, key)
   return { event, at_ms, clock_shift_ms, extensions }
 }
