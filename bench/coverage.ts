@@ -2,7 +2,9 @@
  * How often the 95 % interval of a comparison holds the truth, on skewed sessions whose truth is known:
  * `npm run bench:coverage -- --repetitions 1000 --rounds 1000`. What it printed last stands in ARCHITECTURE.md.
  */
-import { Command, InvalidArgumentError } from 'commander'
+
+import { Command } from 'commander'
+import { wholeFrom } from '../local/number.ts'
 import { differenceOf, type Interval, ROUNDS } from '../query/statistics/difference.ts'
 import { atOnce } from '../query/statistics/slices.ts'
 import { chance } from '../query/statistics/weights.ts'
@@ -10,17 +12,11 @@ import { SCENARIOS, type Scenario } from './skewed-sessions.ts'
 
 const SIDES = [20, 50, 200]
 
-function positive(text: string): number {
-  const count = Number(text)
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('a whole number from 1 on')
-  return count
-}
-
 new Command('bench:coverage')
   .description('print how often the 95 % interval of a comparison holds a known difference, in percent')
   .allowExcessArguments(false)
-  .option('--repetitions <count>', 'comparisons per row', positive, 1_000)
-  .option('--rounds <count>', 'bootstrap rounds per comparison', positive, ROUNDS)
+  .option('--repetitions <count>', 'comparisons per row', wholeFrom(1), 1_000)
+  .option('--rounds <count>', 'bootstrap rounds per comparison', wholeFrom(1), ROUNDS)
   .action(({ repetitions, rounds }: { repetitions: number; rounds: number }) => {
     for (const scenario of SCENARIOS) {
       for (const sessions of SIDES) report(scenario, sessions, repetitions, rounds)

@@ -2,6 +2,7 @@
  * `npm run bench:ingest`: how fast events become rows and cells on this machine, where the time goes, and how fresh they are.
  * Backlog: the topic is filled, then an ingester starts and works it off. Freshness: the load runs beside it at a steady rate.
  */
+
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
@@ -13,6 +14,7 @@ import { readConfig } from '../ingest/runtime/config.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { due10s, dueCoarser } from '../ingest/store/settle.ts'
 import { brokerPart } from '../local/kafka/broker.ts'
+import { wholeFrom } from '../local/number.ts'
 import { clickHousePart, ingesterPart } from '../local/parts.ts'
 import { freePort } from '../local/ports.ts'
 import { type Part, startPart } from '../local/supervise.ts'
@@ -26,15 +28,15 @@ interface Flags {
 
 new Command('npm run bench:ingest --')
   .description('events per second end to end from a filled topic, CPU by process, and freshness at a steady rate')
-  .option('--sessions <number>', 'sessions of the backlog', Number, 10_000)
+  .option('--sessions <number>', 'sessions of the backlog', wholeFrom(1), 10_000)
   .option(
     '--seconds <number>',
     'seconds of live-like load in the backlog; each session says two events a second',
-    Number,
+    wholeFrom(1),
     60,
   )
-  .option('--rate <events/s>', 'rate at which freshness is measured; 0 leaves that out', Number, 20_000)
-  .option('--fresh-for <seconds>', 'how long', Number, 30)
+  .option('--rate <events/s>', 'rate at which freshness is measured; 0 leaves that out', wholeFrom(0), 20_000)
+  .option('--fresh-for <seconds>', 'how long', wholeFrom(1), 30)
   .allowExcessArguments(false)
   .action((flags: Flags) => bench(flags))
   .parseAsync()

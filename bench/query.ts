@@ -2,6 +2,7 @@
  * `npm run bench:query`: how long a dashboard's questions take over hours of a fleet, against the naive query over raw frames, and how
  * that grows with frames and with sessions. Asked over HTTP, one after the other, each of another range: nothing is answered from memory.
  */
+
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +10,7 @@ import { Command } from 'commander'
 import { readConfig } from '../ingest/runtime/config.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate, retentionOf } from '../ingest/store/migrate.ts'
+import { wholeFrom } from '../local/number.ts'
 import { apiPart, apiUrl, clickHousePart } from '../local/parts.ts'
 import { freePort } from '../local/ports.ts'
 import { type Part, startPart } from '../local/supervise.ts'
@@ -26,9 +28,9 @@ new Command('npm run bench:query --')
   .description(
     'p50 and p95 of dashboard questions over a fleet’s history, and how many times faster than over raw frames',
   )
-  .option('--sessions <number>', 'sessions at a time', Number, 1_000)
-  .option('--hours <number>', 'hours of history', Number, 6)
-  .option('--rounds <number>', 'how often each question is asked', Number, 40)
+  .option('--sessions <number>', 'sessions at a time', wholeFrom(1), 1_000)
+  .option('--hours <number>', 'hours of history', wholeFrom(1), 6)
+  .option('--rounds <number>', 'how often each question is asked', wholeFrom(1), 40)
   .option('--no-growth', 'leave out how it grows with frames and sessions')
   .allowExcessArguments(false)
   .action((flags: Flags) => bench(flags))

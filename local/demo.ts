@@ -9,6 +9,7 @@ import { onSignal } from '../ingest/runtime/shutdown.ts'
 import { CannotStart } from './child.ts'
 import { createConsole, describe } from './console.ts'
 import { play } from './fleet/play.ts'
+import { numberFrom, wholeFrom } from './number.ts'
 import { startService } from './service.ts'
 
 interface Flags {
@@ -18,15 +19,7 @@ interface Flags {
   readonly seed?: number
 }
 
-const SEED_MAX = 4_294_967_295
-
-const number = (low: number, high: number, whole: boolean) => (text: string) => {
-  const value = Number(text)
-  if (text.trim() === '' || !(value >= low && value <= high) || (whole && !Number.isInteger(value))) {
-    throw new InvalidArgumentError(`expected a ${whole ? 'whole ' : ''}number from ${low} to ${high}`)
-  }
-  return value
-}
+const SEEDS = 2 ** 32
 
 const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000 } as const
 const LENGTH_MAX_MS = 7 * 86_400_000
@@ -41,10 +34,10 @@ function duration(text: string): number {
 
 new Command('npm run demo --')
   .description('The whole service on this machine with a simulated fleet of players, and a look at what comes out.')
-  .option('--sessions <number>', 'how many play at once', number(1, 20_000, true), 50)
-  .option('--speed <factor>', 'seconds per second: begins in the past and catches up', number(1, 1_000, false), 1)
+  .option('--sessions <number>', 'how many play at once', wholeFrom(1, 20_000), 50)
+  .option('--speed <factor>', 'seconds per second: begins in the past and catches up', numberFrom(1, 1_000), 1)
   .option('--for <length>', 'end after 90s, 5m, 1h … and check that everything arrived', duration)
-  .option('--seed <number>', 'the same fleet again, ids included: for an empty DATA_DIR', number(0, SEED_MAX, true))
+  .option('--seed <number>', 'the same fleet again, ids included: for an empty DATA_DIR', wholeFrom(0))
   .addHelpText(
     'after',
     '\nWithout --for, Ctrl-C ends it. Everything is kept in DATA_DIR (default .data) and built upon next time.',
@@ -74,7 +67,7 @@ async function demo(flags: Flags): Promise<number> {
 }
 
 async function run(
-  { sessions, speed, seed = Date.now() % SEED_MAX, ...flags }: Flags,
+  { sessions, speed, seed = Date.now() % SEEDS, ...flags }: Flags,
   stopping: AbortController,
 ): Promise<number> {
   // Above the live line, where there is one.

@@ -16,8 +16,9 @@ import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type MetricId } fro
 import { createAsk } from '../query/metrics/question.ts'
 import { everyMetricSql } from '../query/metrics/questions.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
+import { chance } from '../query/statistics/weights.ts'
 import { type App, apiOver } from './support/app.ts'
-import { random, sessionId } from './support/events.ts'
+import { sessionId } from './support/events.ts'
 import { framesOf, grouped, longestShare, recomputed, type Scores, type Stored, sum } from './support/recompute.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
@@ -227,7 +228,7 @@ function deliveredOf(
   { game, lifecycle, seconds, seed }: typeof session extends fc.Arbitrary<infer S> ? S : never,
   from: number,
 ): Stored[] {
-  const dice = random(seed)
+  const dice = chance(seed)
   const session_id = sessionId(5_000 + sessions++)
   const context = game === undefined ? {} : { game }
   const clock_shift_ms = dice() < 0.2 ? 300_000 : 0
@@ -266,7 +267,7 @@ function deliveredOf(
 }
 
 function shuffled<T>(values: readonly T[], seed: number): T[] {
-  const dice = random(seed)
+  const dice = chance(seed)
   return values
     .map(value => [dice(), value] as const)
     .sort(([a], [b]) => a - b)

@@ -13,8 +13,9 @@ import { subjectOf } from '../query/metrics/answer.ts'
 import { METRIC_IDS, METRICS } from '../query/metrics/catalogue.ts'
 import { parseFilter } from '../query/metrics/filter.ts'
 import { createAsk } from '../query/metrics/question.ts'
+import { chance } from '../query/statistics/weights.ts'
 import { type App, apiOver } from './support/app.ts'
-import { eventOf, random, sessionId } from './support/events.ts'
+import { eventOf, sessionId } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
 
@@ -80,7 +81,7 @@ const LATER = START + 10 * MINUTE_MS
 const stuttering = Array.from({ length: 40 }, (_, i) => stutterer(100 + i, i % 2 === 0 ? 'bad' : 'good')).flat()
 
 function stutterer(n: number, experiment: string): FrameTimesEvent[] {
-  const dice = random(n)
+  const dice = chance(n)
   const level = (0.5 + dice()) * (experiment === 'bad' ? 0.03 : 0.01)
   return Array.from({ length: 120 }, (_, seq) => {
     const chance = seq < 60 ? level : 2 * level

@@ -86,8 +86,8 @@ describe('the distribution', () => {
     for (const tier of ['events', '10s', 'minute']) {
       for (const buckets of [undefined, 10, 37, 200]) {
         const asked = { ...RANGE, tier, ...(buckets === undefined ? {} : { buckets }) }
-        const { data, meta } = await api.get(`/v1/metrics/${id}/distribution`, asked)
-        expectBars(data as unknown as Bars, VALUES[id].of(everything))
+        const { data, meta } = await api.get<Bars[number]>(`/v1/metrics/${id}/distribution`, asked)
+        expectBars(data, VALUES[id].of(everything))
         expect(data.length).toBeLessThanOrEqual(buckets ?? Number.POSITIVE_INFINITY)
         expect(meta).toMatchObject({ metric: id, weight: VALUES[id].weight, tier, sessions: 7 })
       }
@@ -100,15 +100,17 @@ describe('the distribution', () => {
       ({ started_at_ms: at, context }) =>
         at >= asked.from && at < asked.to && context.access === 'wifi' && context.isp !== 'isp-1',
     )
-    const { data } = await api.get('/v1/metrics/frame_time_p50_us/distribution', asked)
-    expectBars(data as unknown as Bars, VALUES.frame_time_p99_us.of(chosen))
+    const { data } = await api.get<Bars[number]>('/v1/metrics/frame_time_p50_us/distribution', asked)
+    expectBars(data, VALUES.frame_time_p99_us.of(chosen))
   })
 
   test('over time is, step by step, the distribution over that step, with the same edges everywhere', async () => {
     for (const id of IDS) {
       const range = { from: START - MINUTE_MS, to: RANGE.to, step: '30s' }
-      const { data, meta } = await api.get(`/v1/metrics/${id}/heatmap`, { ...range, buckets: 20 })
-      const steps = data as unknown as { t: string; buckets: Bars }[]
+      const { data: steps, meta } = await api.get<{ t: string; buckets: Bars }>(`/v1/metrics/${id}/heatmap`, {
+        ...range,
+        buckets: 20,
+      })
       expect(meta).toMatchObject({ step_s: 30, weight: VALUES[id].weight })
       expect(steps.map(({ t }) => Date.parse(t))).toEqual(
         Array.from({ length: 2 * (MINUTES + 1) }, (_, i) => range.from + i * 30_000),

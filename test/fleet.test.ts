@@ -2,6 +2,7 @@
  * The simulated fleet: repeatable, within the contract, and physically consistent. Frame times and bitrate come from one model and
  * must tell one story.
  */
+
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { check } from '../ingest/contract/check.ts'
@@ -13,11 +14,11 @@ import { readMaterial } from '../local/fleet/fleet.ts'
 import { type FleetMessage, type GenerateOptions, generateEvents, toRaw } from '../local/fleet/generate.ts'
 import { Link, type LinkProfile, PACKET_BITS } from '../local/fleet/link.ts'
 import { Playout } from '../local/fleet/playout.ts'
-import { createRandom } from '../local/fleet/random.ts'
 import { simulatedStart, simulatedTime } from '../local/fleet/run.ts'
 import { type Span, Stream } from '../local/fleet/stream.ts'
 import { type Trace, TraceCursor } from '../local/fleet/traces.ts'
 import { judge, type Stored } from '../local/fleet/verdict.ts'
+import { chance } from '../query/statistics/weights.ts'
 
 const START = 1_795_000_000_000
 const LIMITS = { too_old_ms: 7 * 86_400_000, from_future_ms: 300_000 }
@@ -152,7 +153,7 @@ describe('a cadence', () => {
           pace: new Float64Array([1]),
           hitches: false,
         }))
-        const cadence = new Cadence(blocks, 60, createRandom(seed))
+        const cadence = new Cadence(blocks, 60, chance(seed))
         let last = -1
         for (let i = 0; i < 100; i++) {
           cadence.next()
@@ -164,7 +165,7 @@ describe('a cadence', () => {
   })
 
   test('keeps the rate it is scaled to', () => {
-    const cadence = new Cadence(material.blocks, 60, createRandom(1))
+    const cadence = new Cadence(material.blocks, 60, chance(1))
     let sum_us = 0
     for (let i = 0; i < 60_000; i++) sum_us += cadence.next()
     expect(sum_us / 1e9).toBeGreaterThan(0.96)
@@ -209,7 +210,7 @@ describe('a link', () => {
   test('loses what its queue cannot hold, never holds more, carries the rest, and keeps the order', () => {
     fc.assert(
       fc.property(traces, sends, fc.integer({ min: 0, max: 1_000_000_000 }), (trace, gaps, offset_us) => {
-        const link = new Link(trace, PLAIN, offset_us, createRandom(1))
+        const link = new Link(trace, PLAIN, offset_us, chance(1))
         let at_us = 0
         let offered_bits = 0
         let dropped_packets = 0
@@ -236,8 +237,8 @@ describe('a link', () => {
   test('never carries less for having more bandwidth, the queue being the same', () => {
     fc.assert(
       fc.property(traces, sends, fc.double({ min: 1, max: 5, noNaN: true }), (trace, gaps, more) => {
-        const slow = new Link(trace, PLAIN, 0, createRandom(1))
-        const fast = new Link(trace, { ...PLAIN, scale: more, queue_us: PLAIN.queue_us / more }, 0, createRandom(1))
+        const slow = new Link(trace, PLAIN, 0, chance(1))
+        const fast = new Link(trace, { ...PLAIN, scale: more, queue_us: PLAIN.queue_us / more }, 0, chance(1))
         fc.pre(Math.abs(slow.queue_limit_bits / fast.queue_limit_bits - 1) < 1e-9)
         const carried = (link: Link) => {
           let at_us = 0
@@ -278,7 +279,7 @@ describe('a link', () => {
 
 /** A 60 fps stream over a trace, second by second. */
 function play(trace: Trace, seconds: number, profile: LinkProfile = PLAIN, seed = 1): Span[] {
-  const random = createRandom(seed)
+  const random = chance(seed)
   const stream = new Stream({
     cadence: new Cadence(material.blocks, 60, random),
     link: new Link(trace, profile, 0, random),

@@ -15,7 +15,7 @@ import { atOnce } from '../query/statistics/slices.ts'
 import { falseDiscoveryRates, normalTail, studentQuantile, studentTail } from '../query/statistics/tail.ts'
 import { chance } from '../query/statistics/weights.ts'
 import { type App, apiOver } from './support/app.ts'
-import { random, sessionId } from './support/events.ts'
+import { sessionId } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
 
@@ -200,7 +200,7 @@ interface Body {
 /** Of 200 sessions a quarter is on isp `slow` in a region of an odd name, and stutters now. */
 const played = Array.from({ length: 200 }, (_, n) =>
   [START, WINDOW.from].flatMap(start => {
-    const dice = random(n + start)
+    const dice = chance(n + start)
     const slow = n % 4 === 0
     const late = 0.01 + dice() * 0.01 + (slow && start === WINDOW.from ? 0.02 : 0)
     return Array.from(

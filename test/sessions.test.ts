@@ -66,8 +66,8 @@ afterAll(() => api?.close())
 async function page(
   query: Query = {},
 ): Promise<{ data: Listed[]; next: string | null; meta: Record<string, unknown> }> {
-  const { data, meta } = await api.get('/v1/sessions', { ...RANGE, ...query })
-  return { data: data as unknown as Listed[], next: meta.next_cursor as string | null, meta }
+  const { data, meta } = await api.get<Listed>('/v1/sessions', { ...RANGE, ...query })
+  return { data, next: meta.next_cursor as string | null, meta }
 }
 async function walk(query: Query, limit: number): Promise<Listed[]> {
   const found: Listed[] = []

@@ -51,9 +51,10 @@ const state = (n: number, seq: number, at_ms: number, rest: Partial<SessionEvent
 })
 
 async function timelineOf(n: number, query: Query = {}): Promise<Timeline & { meta: Record<string, unknown> }> {
-  const { data, meta } = await api.get(`/v1/sessions/${sessionId(n)}/timeline`, query)
-  expect(data).toHaveLength(1)
-  return { ...(data[0] as unknown as Timeline), meta }
+  const { data, meta } = await api.get<Timeline>(`/v1/sessions/${sessionId(n)}/timeline`, query)
+  const [timeline] = data
+  if (!timeline || data.length > 1) throw new Error(`${data.length} timelines`)
+  return { ...timeline, meta }
 }
 const iso = (ms: number): string => new Date(Math.floor(ms)).toISOString()
 

@@ -5,8 +5,10 @@
  * The captures are benchmark runs and hold ten hitches a minute, far more than somebody would go on playing with: blocks with one are
  * drawn a twenty-fifth as often as the others.
  */
+
 import { readFileSync } from 'node:fs'
-import { between, createRandom, type Random } from './random.ts'
+import { chance } from '../../query/statistics/weights.ts'
+import { between, type Random } from './random.ts'
 
 export interface Capture {
   readonly name: string
@@ -34,7 +36,7 @@ export const readCaptures = (): Capture[] =>
   JSON.parse(readFileSync(new URL('./data/captures.json', import.meta.url), 'utf8')) as Capture[]
 
 /** Cuts a capture at seeded lengths. What is left at the end and shorter than a second is left out. */
-export function cutBlocks(capture: Capture, random: Random = createRandom(1)): Block[] {
+export function cutBlocks(capture: Capture, random: Random = chance(1)): Block[] {
   const intervals = capture.frame_time_us
   const mean = intervals.reduce((sum, interval) => sum + interval, 0) / intervals.length
   const blocks: Block[] = []

@@ -9,8 +9,9 @@
  * A fleet has so many places; each holds one session after the other. A place speaks once a second at its own millisecond. Everything
  * follows from the seed: the same seed gives the same sessions, frames, failures and bytes, whenever they are asked for.
  */
+import { chance } from '../../query/statistics/weights.ts'
 import { cutBlocks, readCaptures } from './captures.ts'
-import { between, createRandom, mixSeed } from './random.ts'
+import { between, mixSeed } from './random.ts'
 import { type Material, type Said, Session, sessionSeed } from './session.ts'
 import { readTraces } from './traces.ts'
 
@@ -45,7 +46,7 @@ export function* fleetTicks(
   material: Material = readMaterial(),
 ): Generator<Tick, never> {
   const places = Array.from({ length: sessions }, (_, place) => {
-    const random = createRandom(mixSeed(seed, place, -1))
+    const random = chance(mixSeed(seed, place, -1))
     const phase_ms = Math.floor((1000 * (place + 0.5)) / sessions)
     return { place, random, phase_ms, generation: 0, free_at_s: 0, session: undefined as Session | undefined }
   })

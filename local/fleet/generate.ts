@@ -1,11 +1,13 @@
 /**
  * The fleet's messages as values, for tests and benchmarks: no clock, no emitter, no broker.
  */
+
 import { CONTRACT_VERSION, type QualityEvent } from '../../ingest/contract/events.ts'
 import type { Reason } from '../../ingest/contract/refusal.ts'
+import { chance } from '../../query/statistics/weights.ts'
 import { mutilate } from './faults.ts'
 import { type FleetOptions, fleetTicks, readMaterial } from './fleet.ts'
-import { createRandom, mixSeed } from './random.ts'
+import { mixSeed } from './random.ts'
 import type { Material } from './session.ts'
 
 export interface GenerateOptions extends FleetOptions {
@@ -44,7 +46,7 @@ export function* generateEvents(
 ): Generator<FleetMessage, void> {
   const { seed, seconds, start_ms, malformed = 0, resent = 0 } = options
   const numbers = new Map<string, { client: number; host: number; controller: number }>()
-  const random = createRandom(mixSeed(seed, 0x6e657477))
+  const random = chance(mixSeed(seed, 0x6e657477))
   const end_ms = start_ms + seconds * 1000
   for (const { at_ms, session, said } of fleetTicks(options, material)) {
     if (at_ms >= end_ms) return

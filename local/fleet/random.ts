@@ -1,21 +1,10 @@
 /**
- * Chance that can be repeated: a small seeded generator (mulberry32), and what the fleet draws from it.
+ * Chance that can be repeated: what the fleet draws from the seeded generator of `query/statistics`.
  * Every session has a stream of its own, so what one does never depends on the others or on when it is asked.
  */
 
 /** The next number in [0, 1). */
 export type Random = () => number
-
-export function createRandom(seed: number): Random {
-  // Signed throughout: an unsigned 32-bit number above 2^31 is a heap allocation in V8.
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
 
 /** One seed from several numbers (murmur3's finalizer after each). */
 export function mixSeed(...parts: readonly number[]): number {

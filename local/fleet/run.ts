@@ -6,13 +6,15 @@
  * Such events are old when made and are stamped `sent_at_ms` when handed over, as those of a client that was offline for a while.
  * If the broker falls behind, the simulated clock waits; the emitters drop nothing.
  */
+
 import { CONTRACT_VERSION, type QualityEvent } from '../../ingest/contract/events.ts'
 import { systemClock } from '../../ingest/emit/clock.ts'
 import { createEmitter, type Emitter, type Message, type Source } from '../../ingest/emit/emitter.ts'
 import type { KafkaSender } from '../../ingest/emit/kafka.ts'
+import { chance } from '../../query/statistics/weights.ts'
 import { mutilate } from './faults.ts'
 import { fleetTicks, type Tick } from './fleet.ts'
-import { createRandom, mixSeed, pick } from './random.ts'
+import { mixSeed, pick } from './random.ts'
 import type { Said, Session } from './session.ts'
 
 export interface RunOptions {
@@ -82,7 +84,7 @@ export function runFleet(options: RunOptions): FleetRun {
   const began_ms = Date.now()
   const start_ms = simulatedStart(began_ms, speed, planned_ms)
   const ticks = fleetTicks({ seed, sessions, start_ms })
-  const random = createRandom(mixSeed(seed, 0x72756e))
+  const random = chance(mixSeed(seed, 0x72756e))
   const speakers = new Map<string, Speaker>()
   const closing = new Set<Promise<unknown>>()
   const counts = { made: 0, sent: 0, dropped: 0, resent: 0, malformed: 0, refused: 0 }

@@ -2,15 +2,17 @@
  * One simulated session from `connecting` to `ended`, as what its client (and, after a crash, its host) would say. It is asked once
  * a second and answers with drafts; who numbers, stamps and sends them is not its concern.
  */
+
 import type { Context } from '../../ingest/contract/events.ts'
 import type { EventDraft, Source } from '../../ingest/emit/emitter.ts'
 import { FrameCollector } from '../../ingest/emit/frames.ts'
+import { chance } from '../../query/statistics/weights.ts'
 import { type Block, Cadence } from './captures.ts'
 import { ladderFor, RateController } from './controller.ts'
 import { Link } from './link.ts'
 import { Playout } from './playout.ts'
 import { drawPerson, type Person } from './population.ts'
-import { between, createRandom, drawUuid, exponential, mixSeed, pick, type Random } from './random.ts'
+import { between, drawUuid, exponential, mixSeed, pick, type Random } from './random.ts'
 import { bitrate, measures } from './report.ts'
 import { Stream } from './stream.ts'
 import type { Trace } from './traces.ts'
@@ -57,7 +59,7 @@ export class Session {
   #ended = false
 
   constructor(seed: number, began_ms: number, material: Material) {
-    const random = createRandom(seed)
+    const random = chance(seed)
     this.#random = random
     this.#material = material
     this.#began_ms = began_ms

@@ -60,25 +60,28 @@ export const moment = (fallback: string) =>
 export const momentOf = (fallback: string) =>
   anyMoment.openapi({ type: 'string', example: 'now-15m', description: `${MOMENT}; ${fallback}` })
 
-export const filter = z
-  .union([z.string().max(TEXT_MAX), z.array(z.string().max(TEXT_MAX)).max(FILTERS_MAX)])
-  .default([])
-  .transform((texts, context) => {
-    try {
-      return (typeof texts === 'string' ? [texts] : texts).map(parseFilter)
-    } catch (error) {
-      if (!(error instanceof Mistake)) throw error
-      context.addIssue({ code: 'custom', message: error.message, params: { mistake: error.code } })
-      return z.NEVER
-    }
-  })
-  .openapi({
-    type: 'array',
-    items: { type: 'string' },
-    example: ['region:eu-west', '!isp:examplenet'],
-    description:
-      '`dimension:value`, repeated: same dimension = or, different = and, `!` excludes; the value is everything after the first colon, empty means unknown; `session_id` is a dimension here',
-  })
+/** A parameter that may be repeated; `parse` throws a Mistake at the first that does not fit. */
+export const repeated = <T>(parse: (text: string) => T, chars_max: number, most: number) =>
+  z
+    .union([z.string().max(chars_max), z.array(z.string().max(chars_max)).max(most)])
+    .default([])
+    .transform((texts, context): T[] => {
+      try {
+        return (typeof texts === 'string' ? [texts] : texts).map(parse)
+      } catch (error) {
+        if (!(error instanceof Mistake)) throw error
+        context.addIssue({ code: 'custom', message: error.message, params: { mistake: error.code } })
+        return z.NEVER
+      }
+    })
+
+export const filter = repeated(parseFilter, TEXT_MAX, FILTERS_MAX).openapi({
+  type: 'array',
+  items: { type: 'string' },
+  example: ['region:eu-west', '!isp:examplenet'],
+  description:
+    '`dimension:value`, repeated: same dimension = or, different = and, `!` excludes; the value is everything after the first colon, empty means unknown; `session_id` is a dimension here',
+})
 
 const dimensionList = (text: string): Dimension[] | undefined => {
   const names = text.split(',')

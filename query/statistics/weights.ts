@@ -5,13 +5,13 @@
 
 /** mulberry32 (T. Ettinger): small, fast, and good enough to decide how often a session is counted. Uniform in [0, 1). */
 export function chance(seed: number): () => number {
-  let state = seed >>> 0
+  // Signed throughout: an unsigned 32-bit number above 2^31 is a heap allocation in V8.
+  let state = seed | 0
   return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296
   }
 }
 

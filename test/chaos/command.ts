@@ -2,23 +2,20 @@
  * `npm run chaos -- --kills N`: kills, freezes and cuts, aimed at the steps of an insert in turn and now and then at random, while
  * events flow. Prints each shot, judges on the way and at the end, and ends with 1 if anything was lost, doubled or wrong.
  */
+
 import { Command } from 'commander'
-import { random } from '../support/events.ts'
+import { wholeFrom } from '../../local/number.ts'
+import { chance } from '../../query/statistics/weights.ts'
+
 import type { Verdict } from '../support/verify.ts'
 import { Field, KINDS, type Shot } from './field.ts'
 import { WINDOWS } from './proxy.ts'
 
-const whole = (text: string): number => {
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < 1) throw new Error(`expected a whole number from 1, got ${text}`)
-  return value
-}
-
 new Command('npm run chaos --')
   .description('kill the pipeline in every step, again and again, and count what was lost or doubled')
-  .option('--kills <number>', 'how many', whole, 100)
-  .option('--seed <number>', 'the same shots again', whole, 1)
-  .option('--judge-every <number>', 'kills between two judgements', whole, 60)
+  .option('--kills <number>', 'how many', wholeFrom(1), 100)
+  .option('--seed <number>', 'the same shots again', wholeFrom(1), 1)
+  .option('--judge-every <number>', 'kills between two judgements', wholeFrom(1), 60)
   .allowExcessArguments(false)
   .action(async (flags: { kills: number; seed: number; judgeEvery: number }) => {
     process.exit((await chaos(flags)) ? 0 : 1)
@@ -38,7 +35,7 @@ async function chaos({
   seed: number
   judgeEvery: number
 }): Promise<boolean> {
-  const dice = random(seed)
+  const dice = chance(seed)
   const landed = new Map<string, number>()
   const field = await Field.start()
   const begun = Date.now()

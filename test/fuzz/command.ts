@@ -2,27 +2,23 @@
  * `npm run fuzz -- --requests 10000 --seed 1`: asks the API what the OpenAPI document lets one ask, and worse, over a ClickHouse of its
  * own. Prints a table of the answers, and ends with 1 at the first that the document does not allow.
  */
+
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { readConfig } from '../../ingest/runtime/config.ts'
+import { wholeFrom } from '../../local/number.ts'
 import { clickHousePart } from '../../local/parts.ts'
 import { freePort } from '../../local/ports.ts'
 import { startPart } from '../../local/supervise.ts'
 import { fuzz } from './run.ts'
 import { seededTarget } from './seeded.ts'
 
-const whole = (text: string): number => {
-  const value = Number(text)
-  if (!Number.isInteger(value) || value < 1) throw new Error(`expected a whole number from 1, got ${text}`)
-  return value
-}
-
 new Command('npm run fuzz --')
   .description('fuzz the API from its own OpenAPI document: no 5xx, nothing the document does not allow')
-  .option('--requests <number>', 'how many', whole, 10_000)
-  .option('--seed <number>', 'the same requests again', whole, 1)
+  .option('--requests <number>', 'how many', wholeFrom(1), 10_000)
+  .option('--seed <number>', 'the same requests again', wholeFrom(1), 1)
   .allowExcessArguments(false)
   .action(async (flags: { requests: number; seed: number }) => {
     process.exit((await run(flags)) ? 0 : 1)

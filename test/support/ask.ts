@@ -8,8 +8,8 @@ import { type App, apiOver } from './app.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './seed.ts'
 import type { ClickHouseAccess } from './services.ts'
 
-export interface Body {
-  readonly data: Record<string, unknown>[]
+export interface Body<Row = Record<string, unknown>> {
+  readonly data: Row[]
   readonly meta: Record<string, unknown>
 }
 export type Query = Readonly<Record<string, string | number | readonly string[]>>
@@ -59,10 +59,11 @@ export class AskedApi {
     return this.app.request(`${path}?${search}`, { headers: { authorization: this.authorization } })
   }
 
-  async get(path: string, query: Query = {}): Promise<Body> {
+  /** `Row`: what the test takes an entry of the data for. */
+  async get<Row = Record<string, unknown>>(path: string, query: Query = {}): Promise<Body<Row>> {
     const response = await this.request(path, query)
     expect(response.status, await response.clone().text()).toBe(200)
-    return (await response.json()) as Body
+    return (await response.json()) as Body<Row>
   }
 
   async refused(path: string, query: Query = {}): Promise<Record<string, unknown>> {

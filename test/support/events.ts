@@ -1,19 +1,9 @@
 /**
  * Events whose whole content follows from session and number: what was sent can be said again when the tables are checked.
  */
-import type { BitrateEvent, FrameTimesEvent, QualityEvent, SessionEvent } from '../../ingest/contract/events.ts'
 
-/** A small generator of our own (mulberry32): the same on every machine. */
-export function random(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
-  }
-}
+import type { BitrateEvent, FrameTimesEvent, QualityEvent, SessionEvent } from '../../ingest/contract/events.ts'
+import { chance } from '../../query/statistics/weights.ts'
 
 export const sessionId = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`
 
@@ -21,7 +11,7 @@ const ACCESS = ['ethernet', 'wifi', 'cellular'] as const
 
 /** Event `seq` of session `n`: frame times and bitrate in turn, one of each a second. Some stutters and freezes, some unknowns. */
 export function eventOf(n: number, seq: number, start_ms: number): QualityEvent {
-  const dice = random(n * 7_919 + seq)
+  const dice = chance(n * 7_919 + seq)
   const second = seq >> 1
   const started_at_ms = start_ms + second * 1_000 + (n % 1_000)
   const envelope = {

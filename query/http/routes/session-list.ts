@@ -3,11 +3,10 @@ import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import type { Desk } from '../../metrics/answer.ts'
 import { METRIC_IDS, type MetricId } from '../../metrics/catalogue.ts'
 import { DIMENSIONS, type Dimension } from '../../metrics/filter.ts'
-import { Mistake } from '../../metrics/mistake.ts'
 import { parseMetricCondition } from '../../sessions/condition.ts'
 import { listSessions, NEWEST } from '../../sessions/list.ts'
 import { answeredWith, metaWith, time } from '../envelope.ts'
-import { overallQuery } from '../parameters.ts'
+import { overallQuery, repeated } from '../parameters.ts'
 import type { RequestEnv } from '../problems.ts'
 import { needs } from '../scopes.ts'
 
@@ -17,25 +16,12 @@ const CURSOR_CHARS_MAX = 500
 const PAGE = 50
 const PAGE_MAX = 1_000
 
-const condition = z.string().max(CONDITION_CHARS_MAX)
-export const where = z
-  .union([condition, z.array(condition).max(CONDITIONS_MAX)])
-  .default([])
-  .transform((texts, context) => {
-    try {
-      return (typeof texts === 'string' ? [texts] : texts).map(parseMetricCondition)
-    } catch (error) {
-      if (!(error instanceof Mistake)) throw error
-      context.addIssue({ code: 'custom', message: error.message, params: { mistake: error.code } })
-      return z.NEVER
-    }
-  })
-  .openapi({
-    type: 'array',
-    items: { type: 'string' },
-    example: ['stutter_time_pct>1'],
-    description: 'A metric, `>`, `>=`, `<` or `<=`, and a number; repeated: all must hold. What is unknown meets none',
-  })
+export const where = repeated(parseMetricCondition, CONDITION_CHARS_MAX, CONDITIONS_MAX).openapi({
+  type: 'array',
+  items: { type: 'string' },
+  example: ['stutter_time_pct>1'],
+  description: 'A metric, `>`, `>=`, `<` or `<=`, and a number; repeated: all must hold. What is unknown meets none',
+})
 
 export const order = z
   .enum([NEWEST, ...METRIC_IDS])
