@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { BitrateEvent, FrameTimesEvent, QualityEvent } from '../ingest/contract/events.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
-import { cutOf, freshnessOf } from '../query/metrics/answer.ts'
+import { cutOf, settledOf } from '../query/metrics/answer.ts'
 import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../query/metrics/catalogue.ts'
 import { conditionOf, type Dimension, parseFilter } from '../query/metrics/filter.ts'
 import { createAsk } from '../query/metrics/question.ts'
@@ -161,7 +161,7 @@ async function scores(tier: AnswerTier, range: Range, filters: readonly string[]
   const window = chooseWindow(asked, NOW, RETENTION)
   const condition = conditionOf(filters.map(parseFilter))
   const desk = { ask: createAsk(store, () => {}), retention: RETENTION, now: () => NOW }
-  const cut = cutOf(window, await freshnessOf(desk, window))
+  const cut = cutOf(window, await settledOf(desk, window))
   const keys = Object.fromEntries(by.map(name => [name, name]))
   const sql = groupedSql({ tier, where: condition, keys, values: { metrics: everyMetricSql(false) } })
   const rows = await store.query<Record<string, string> & { metrics: (number | null)[] }>(

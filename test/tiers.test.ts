@@ -12,7 +12,7 @@ import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { SESSION_COLUMNS, SESSIONS_TABLE, settleSessions } from '../ingest/store/sessions.ts'
 import { COARSER_TIERS, due10s, dueCoarser, settle, TIERS } from '../ingest/store/settle.ts'
-import { cutOf, freshnessOf } from '../query/metrics/answer.ts'
+import { cutOf, settledOf } from '../query/metrics/answer.ts'
 import { ANSWER_TIERS, type AnswerTier, type MetricId } from '../query/metrics/catalogue.ts'
 import { conditionOf, parseFilter } from '../query/metrics/filter.ts'
 import { createAsk } from '../query/metrics/question.ts'
@@ -72,7 +72,7 @@ async function everything(tier: AnswerTier, filter = 'region:eu-west') {
   const asked = { from: { at_ms: RANGE.from }, to: { at_ms: RANGE.to }, tier }
   const window = chooseWindow(asked, NOW, RETENTION)
   const condition = conditionOf([parseFilter(filter)])
-  const cut = cutOf(window, await freshnessOf(desk(), window))
+  const cut = cutOf(window, await settledOf(desk(), window))
   const { cells, ...behind } = BEHIND_SQL
   const values = { metrics: everyMetricSql(false), ...behind }
   return store.query(groupedSql({ tier, where: condition, keys: {}, values }), paramsOf({ window, cut, condition }))

@@ -156,7 +156,13 @@ async function cellsSay({ store }: Pipeline, tier: AnswerTier): Promise<Map<stri
     keys: { id: 'toString(session_id)' },
     values: { ...COUNT_SQL, ...PERCENTILE_SQL },
   })
-  const rows = await store.query<Measured & { id: string }>(sql, { from, to, cut: TO / 1_000, cut_hour: from })
+  const rows = await store.query<Measured & { id: string }>(sql, {
+    from,
+    to,
+    cut: TO / 1_000,
+    hours_from: from,
+    hours_to: from,
+  })
   return new Map(rows.map(({ id, ...measured }) => [id, measured]))
 }
 

@@ -6,7 +6,15 @@ import type { Retention } from '../../ingest/store/migrate.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import { ANSWER_TIERS, type AnswerTier, METRICS, type MetricId } from './catalogue.ts'
 import { type Condition, conditionOf, type Dimension, type Filter } from './filter.ts'
-import { type FreshnessRow, freshnessQuestion, isComplete } from './freshness.ts'
+import {
+  type Fresh,
+  freshnessQuestion,
+  isComplete,
+  NOT_SETTLED,
+  type SettledRow,
+  settledQuestion,
+  wholeHours,
+} from './freshness.ts'
 import { Mistake } from './mistake.ts'
 import { type Model, modelQuestion, NO_MODEL } from './model.ts'
 import type { Ask } from './question.ts'
@@ -198,21 +206,30 @@ function groupByLabels(rows: readonly PointRow[]): Iterable<PointRow[]> {
   return groups.values()
 }
 
-/** Only the coarser tiers have to know first how far they reach; elsewhere the freshness is asked beside the rest. */
+/** What is settled has to be known first: coarser tiers reach as far, and no answer may seem newer than it. */
 export async function subjectOf(
   desk: Desk,
   wanted: Omit<Wanted, 'metric'> & { readonly metric?: MetricId },
-): Promise<{ subject: Subject; freshness: Promise<FreshnessRow> }> {
+): Promise<{ subject: Subject; freshness: Promise<Fresh> }> {
   const window = windowOf(desk, wanted)
   const condition = conditionOf(wanted.filters)
-  const freshness = freshnessOf(desk, window)
+  const settled = await settledOf(desk, window)
+  const freshness = freshOf(desk, window, settled)
   // Whoever awaits it hears of its failure; this is for when another question fails first.
   freshness.catch(() => {})
-  const cut = cutOf(window, isCoarse(window.tier) ? await freshness : UNKNOWN)
-  return { subject: { window, cut, condition }, freshness }
+  return { subject: { window, cut: cutOf(window, settled), condition }, freshness }
 }
 
-const isCoarse = (tier: AnswerTier): boolean => tier === 'minute' || tier === 'hour'
+export async function settledOf(desk: Desk, window: Window): Promise<SettledRow> {
+  if (window.tier === 'events') return NOT_SETTLED
+  const [row] = await desk.ask(settledQuestion(window, desk.retention))
+  return row ?? NOT_SETTLED
+}
+
+export async function freshOf(desk: Desk, window: Window, settled: SettledRow): Promise<Fresh> {
+  const [row] = await desk.ask(freshnessQuestion(window, desk.retention, settled))
+  return { ...(row ?? { raw_rows: 0, as_of_ms: null, ingest_lag_ms: null }), settled_rows: settled.settled_rows }
+}
 
 /** What is chosen from range and step, unless that tier cannot answer the metric: then the one that can, if it reaches so far. */
 function windowOf(desk: Desk, wanted: Asked & { readonly metric?: MetricId }): Window {
@@ -233,31 +250,18 @@ export async function modelOf(desk: Desk, id: MetricId, subject: Subject): Promi
 }
 
 /** From where on the finer tier stands in. An hour in which a minute is behind is behind itself, whatever it was settled from. */
-export function cutOf({ from, to }: Window, { cut, cut_hour }: FreshnessRow): Cut {
-  const within = (t: number): number => Math.max(from, Math.min(t, to))
-  const minute = within(cut ?? to)
-  const { seconds } = TIERS.hour
-  return { minute, hour: within(Math.min(cut_hour ?? to, Math.floor(minute / seconds) * seconds)) }
-}
-
-const UNKNOWN: FreshnessRow = {
-  cut: null,
-  cut_hour: null,
-  settled_rows: 0,
-  raw_rows: 0,
-  as_of_ms: null,
-  ingest_lag_ms: null,
-}
-
-export async function freshnessOf(desk: Desk, window: Window): Promise<FreshnessRow> {
-  const [row] = await desk.ask(freshnessQuestion(window, desk.retention))
-  return row ?? UNKNOWN
+export function cutOf(window: Window, { cut, cut_hour }: SettledRow): Cut {
+  const { from, to } = window
+  const minute = Math.max(from, Math.min(cut ?? to, to))
+  const { hours_from, hours_to } = wholeHours(window)
+  const settled_to = Math.min(cut_hour ?? to, Math.floor(minute / TIERS.hour.seconds) * TIERS.hour.seconds)
+  return { minute, hours_from, hours_to: Math.max(hours_from, Math.min(hours_to, settled_to)) }
 }
 
 export function metaOf(
   id: MetricId | null,
   { window }: Pick<Subject, 'window'>,
-  fresh: FreshnessRow,
+  fresh: Fresh,
   behind: BehindRow | undefined,
 ): Meta {
   return {

@@ -54,10 +54,16 @@ export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'par
   const range = rangeOf(params)
   if (!range) return 0
   const { from, to } = range
-  // From there on finer cells stand in for coarser ones.
-  const begins: Readonly<Record<string, unknown>> = {
-    [FINEST]: params.cut ?? params.recent,
-    [TIERS.minute.table]: params.cut_hour,
+  const given = (name: string, otherwise: number): number => {
+    const value = params[name]
+    return typeof value === 'number' ? value : otherwise
+  }
+  const rowsOf = (table: string): number => {
+    // From there on they stand in for minutes; these do around hours.
+    if (table === FINEST) return rowsIn(ledger, table, given('cut', given('recent', from)), to)
+    const hours = [given('hours_from', from), given('hours_to', from)] as const
+    if (table === TIERS.minute.table) return rowsIn(ledger, table, from, to) - rowsIn(ledger, table, ...hours)
+    return rowsIn(ledger, table, from, to)
   }
   const over = (table: string): number => {
     const times = sql.split(table).length - 1
@@ -66,8 +72,7 @@ export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'par
       const weight = sql.includes(FRAMES) ? EVENT_WEIGHTS.with_frames : EVENT_WEIGHTS.without
       return times * weight * rowsIn(ledger, table, from, to)
     }
-    const begin = begins[table]
-    return times * rowsIn(ledger, table, typeof begin === 'number' ? begin : from, to)
+    return times * rowsOf(table)
   }
   const rows = [EVENTS, ...CELLS].reduce((sum, table) => sum + over(table), 0)
   return BY_SESSION.test(sql) ? rows * SESSION_SHARE : rows

@@ -8,7 +8,7 @@ import { type Answer, type Desk, type Meta, metaOf, subjectOf, type Wanted } fro
 import { METRICS, type MetricId } from './catalogue.ts'
 import { Mistake } from './mistake.ts'
 import type { Question } from './question.ts'
-import { behindQuestion, grouping, paramsOf, type Subject } from './questions.ts'
+import { asOne, behindQuestion, grouping, paramsOf, type Subject } from './questions.ts'
 import { bucketStarts, iso } from './range.ts'
 import { groupedSql } from './sql.ts'
 
@@ -78,12 +78,15 @@ const counts = z
   .transform((map): Counts => new Map(Object.entries(map).map(([bucket, count]) => [Number(bucket), count])))
 
 const wholeRow = z.object({ counts })
-const wholeQuestion = (column: string, subject: Subject): Question<z.infer<typeof wholeRow>> => ({
-  id: 'distribution',
-  sql: groupedSql({ ...grouping(subject), keys: {}, values: { counts: column } }),
-  params: paramsOf(subject),
-  row: wholeRow,
-})
+function wholeQuestion(column: string, subject: Subject): Question<z.infer<typeof wholeRow>> {
+  const one = asOne(subject)
+  return {
+    id: 'distribution',
+    sql: groupedSql({ ...grouping(one), keys: {}, values: { counts: column } }),
+    params: paramsOf(one),
+    row: wholeRow,
+  }
+}
 
 const stepRow = z.object({ t: z.number(), counts })
 const stepsQuestion = (column: string, subject: Subject, step_s: number): Question<z.infer<typeof stepRow>> => ({

@@ -7,7 +7,7 @@ import { GAME_CLASSES_SQL } from '../../ingest/store/experience/classes.ts'
 import { INTERACTION_CLASSES, VIDEO_CLASSES } from '../../ingest/store/experience/g1072.ts'
 import type { Metric } from './catalogue.ts'
 import type { Question } from './question.ts'
-import { paramsOf, type Subject } from './questions.ts'
+import { asOne, grouping, paramsOf, type Subject } from './questions.ts'
 import { groupedSql } from './sql.ts'
 
 /** Counts of ten-second cells. A cell without a score, or outside the model, may have several flags. */
@@ -22,23 +22,25 @@ export const model = {
 const modelRow = z.object(model)
 export type Model = z.infer<typeof modelRow>
 
-export const modelQuestion = ({ scored }: Metric, subject: Subject): Question<Model> => ({
-  id: 'model',
-  sql: groupedSql({
-    tier: subject.window.tier,
-    where: subject.condition,
-    keys: {},
-    values: {
-      scored: 'mos_cells',
-      outside: 'mos_outside_cells',
-      unscored: 'active_10s - mos_cells - mos_outside_cells',
-      flags: 'mos_flags',
-      ...(scored === 'sessions' ? { sessions_unscored: 'sessions_unscored' } : {}),
-    },
-  }),
-  params: paramsOf(subject),
-  row: modelRow,
-})
+export function modelQuestion({ scored }: Metric, subject: Subject): Question<Model> {
+  const one = asOne(subject)
+  return {
+    id: 'model',
+    sql: groupedSql({
+      ...grouping(one),
+      keys: {},
+      values: {
+        scored: 'mos_cells',
+        outside: 'mos_outside_cells',
+        unscored: 'active_10s - mos_cells - mos_outside_cells',
+        flags: 'mos_flags',
+        ...(scored === 'sessions' ? { sessions_unscored: 'sessions_unscored' } : {}),
+      },
+    }),
+    params: paramsOf(one),
+    row: modelRow,
+  }
+}
 
 /** Of an empty range. */
 export const NO_MODEL: Model = { scored: 0, outside: 0, unscored: 0, flags: {} }

@@ -7,11 +7,12 @@ import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type Metric } from 
 import { type Condition, DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
 import type { Window } from './range.ts'
-import { groupedSql, moment } from './sql.ts'
+import { cellsOf, groupedSql, moment } from './sql.ts'
 
-/** Up to where a tier is settled, in epoch seconds: from `hour` on minutes stand in for hours, from `minute` on ten-second cells for those. */
+/** Where a tier stands in for a coarser one, in epoch seconds: hours are taken from `hours_from` to `hours_to`, minutes up to `minute`. */
 export interface Cut {
-  readonly hour: number
+  readonly hours_from: number
+  readonly hours_to: number
   readonly minute: number
 }
 
@@ -27,9 +28,19 @@ export const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject
   from,
   to,
   ...(tier === 'minute' || tier === 'hour' ? { cut: cut.minute } : {}),
-  ...(tier === 'hour' ? { cut_hour: cut.hour } : {}),
+  ...(tier === 'hour' ? { hours_from: cut.hours_from, hours_to: cut.hours_to } : {}),
   ...condition.params,
 })
+
+/**
+ * For what is asked of the range as one: hours where whole ones are settled, minutes around them. Merged cells are the same, of a sixth
+ * of the reading. Not where a dimension is asked about, which within an hour may have had two values.
+ */
+export function asOne(subject: Subject): Subject {
+  const { window, cut, condition } = subject
+  const coarser = window.tier === 'minute' && cut.hours_to > cut.hours_from && condition.sql === condition.session_sql
+  return coarser ? { ...subject, window: { ...window, tier: 'hour' } } : subject
+}
 
 /** The metric's value, or NULL where fewer values than its least are behind it. */
 export const valueSql = (metric: Metric, one_session: boolean): string =>
@@ -64,21 +75,28 @@ const behindRow = z.object(behind)
 export type BehindRow = z.infer<typeof behindRow>
 
 /** What is behind an answer; apart from its values, since it merges by session and they are faster without. No row: nothing. */
-export const behindQuestion = (subject: Subject): Question<BehindRow> => ({
-  id: 'behind',
-  sql: groupedSql({ ...grouping(subject), keys: {}, values: BEHIND_SQL }),
-  params: paramsOf(subject),
-  row: behindRow,
-})
+export function behindQuestion(subject: Subject): Question<BehindRow> {
+  const one = asOne(subject)
+  const cells = `(SELECT count() FROM ${cellsOf(subject.window.tier, [], subject.condition)})`
+  return {
+    id: 'behind',
+    sql: groupedSql({ ...grouping(one), keys: {}, values: { ...BEHIND_SQL, ...(one === subject ? {} : { cells }) } }),
+    params: paramsOf(one),
+    row: behindRow,
+  }
+}
 
 const overallRow = z.object(value)
 
-export const overallQuestion = (metric: Metric, subject: Subject): Question<z.infer<typeof overallRow>> => ({
-  id: 'overall',
-  sql: groupedSql({ ...grouping(subject), keys: {}, values: valueAndCount(metric, subject) }),
-  params: paramsOf(subject),
-  row: overallRow,
-})
+export function overallQuestion(metric: Metric, subject: Subject): Question<z.infer<typeof overallRow>> {
+  const one = asOne(subject)
+  return {
+    id: 'overall',
+    sql: groupedSql({ ...grouping(one), keys: {}, values: valueAndCount(metric, one) }),
+    params: paramsOf(one),
+    row: overallRow,
+  }
+}
 
 /** '' in a cell is unknown, and unknown is null in an answer. One per dimension, in the order asked. */
 export const labels = { labels: z.array(z.string().transform(text => (text === '' ? null : text))) }

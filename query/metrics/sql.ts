@@ -11,7 +11,7 @@ import { SESSION_VERDICTS } from './verdicts.ts'
 /** A bound moment in epoch seconds. (As a DateTime parameter, a number of few digits would be read as a year.) */
 export const moment = (name: string): string => `toDateTime({${name}:UInt32}, 'UTC')`
 
-/** Every source takes `from` and `to`, the minute tier `cut` as well, the hour tier that and `cut_hour`. */
+/** Every source takes `from` and `to`, the minute tier `cut` as well, the hour tier that and `hours_from`, `hours_to`. */
 const range = (column: string, from: string, to: string): string =>
   `${column} >= ${moment(from)} AND ${column} < ${moment(to)}`
 
@@ -21,8 +21,9 @@ export interface Where {
 }
 
 /**
- * The cells of a tier, as something to select from. The hour tier reaches as far as its hours are settled, which is up to `cut_hour`,
- * the minute tier as its minutes are, up to `cut`; from there on the finer tier stands in, so that a range that ends now has its tail.
+ * The cells of a tier, as something to select from. Hours are read from `hours_from` to `hours_to`, as far as they are whole and settled;
+ * minutes stand in around them, and are read as far as they are settled, up to `cut`; from there on ten-second cells stand in, so that a
+ * range that ends now has its tail.
  */
 export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Where): string {
   if (tier === 'events') {
@@ -31,12 +32,12 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
     return `(SELECT * FROM (${events}) WHERE ${where.sql})`
   }
   const settled = (table: string, from: string, to: string): string =>
-    `SELECT t, session_id, ${columns.join(', ')} FROM ${table} FINAL WHERE ${range('t', from, to)} AND (${where.sql})`
+    `SELECT ${['t', 'session_id', ...columns].join(', ')} FROM ${table} FINAL WHERE ${range('t', from, to)} AND (${where.sql})`
   if (tier === '10s') return `(${settled(TIERS['10s'].table, 'from', 'to')})`
-  const minutesFrom = tier === 'hour' ? 'cut_hour' : 'from'
+  const minutes = settled(TIERS.minute.table, 'from', 'cut')
   return `(${[
-    ...(tier === 'hour' ? [settled(TIERS.hour.table, 'from', 'cut_hour')] : []),
-    settled(TIERS.minute.table, minutesFrom, 'cut'),
+    ...(tier === 'hour' ? [settled(TIERS.hour.table, 'hours_from', 'hours_to')] : []),
+    tier === 'hour' ? `${minutes} AND (t < ${moment('hours_from')} OR t >= ${moment('hours_to')})` : minutes,
     settled(TIERS['10s'].table, 'cut', 'to'),
   ].join(' UNION ALL ')})`
 }

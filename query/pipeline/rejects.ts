@@ -1,7 +1,8 @@
 /** Refused messages: why, how many, and a few of them with their Kafka position, so that whoever sends them can be told. */
 import { z } from 'zod'
 import { REASONS } from '../../ingest/contract/refusal.ts'
-import { type Answer, type Desk, freshnessOf, metaOf } from '../metrics/answer.ts'
+import { type Answer, type Desk, freshOf, metaOf } from '../metrics/answer.ts'
+import { NOT_SETTLED } from '../metrics/freshness.ts'
 import type { Question } from '../metrics/question.ts'
 import { type Asked, iso, rawWindow, type Window } from '../metrics/range.ts'
 import { moment } from '../metrics/sql.ts'
@@ -78,7 +79,7 @@ export async function rejects(desk: Desk, asked: Pick<Asked, 'from' | 'to'>): Pr
   const [reasons, samples, fresh] = await Promise.all([
     desk.ask(reasonsQuestion(window)),
     desk.ask(samplesQuestion(window)),
-    freshnessOf(desk, window),
+    freshOf(desk, window, NOT_SETTLED),
   ])
   const data = reasons.map(({ reason, refused, first_ms, last_ms }) => ({
     reason,

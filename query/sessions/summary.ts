@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { END_REASONS, SESSION_STATES } from '../../ingest/contract/events.ts'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
-import { type Answer, cutOf, type Desk, freshnessOf, metaOf } from '../metrics/answer.ts'
+import { type Answer, cutOf, type Desk, freshOf, metaOf, settledOf } from '../metrics/answer.ts'
 import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, type MetricId } from '../metrics/catalogue.ts'
 import { conditionOf, DIMENSIONS, type Dimension } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
@@ -123,9 +123,13 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
   const window = windowOf(spans, now_ms)
   if (!window) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
   const condition = conditionOf([{ dimension: 'session_id', value: session_id, exclude: false }])
-  const fresh = await freshnessOf(desk, window)
-  const subject: Subject = { window, cut: cutOf(window, fresh), condition }
-  const [[quality], [story]] = await Promise.all([desk.ask(qualityQuestion(subject)), desk.ask(storyQuestion(subject))])
+  const settled = await settledOf(desk, window)
+  const subject: Subject = { window, cut: cutOf(window, settled), condition }
+  const [[quality], [story], fresh] = await Promise.all([
+    desk.ask(qualityQuestion(subject)),
+    desk.ask(storyQuestion(subject)),
+    freshOf(desk, window, settled),
+  ])
   if (!quality) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
   const { first_ms, last_ms } = story ?? boundsOf(spans, window)
   const state = story?.state ?? (quality.known_end_reason === null ? null : 'ended')

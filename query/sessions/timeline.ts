@@ -4,9 +4,10 @@
  * of what happened between them.
  */
 import { z } from 'zod'
-import { type Answer, type Desk, freshnessOf, metaOf, subjectOf } from '../metrics/answer.ts'
+import { type Answer, cutOf, type Desk, freshOf, metaOf, subjectOf } from '../metrics/answer.ts'
 import { METRICS, type MetricId } from '../metrics/catalogue.ts'
 import { conditionOf, type Filter } from '../metrics/filter.ts'
+import { NOT_SETTLED } from '../metrics/freshness.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
 import { behindQuestion, grouping, paramsOf, type Subject, valueSql } from '../metrics/questions.ts'
@@ -95,12 +96,12 @@ async function heardOf(desk: Desk, session_id: string): Promise<{ from: number; 
 }
 
 async function fromEvents(desk: Desk, id: string, window: Window, filters: Filter[]): Promise<Answer<Timeline>> {
-  const subject: Subject = { window, cut: { minute: window.to, hour: window.to }, condition: conditionOf(filters) }
+  const subject: Subject = { window, cut: cutOf(window, NOT_SETTLED), condition: conditionOf(filters) }
   const [seconds, [settled], fresh] = await Promise.all([
     desk.ask(secondsQuestion(id, window)),
     // How complete it is needs no look at single events: cells know it, but for the last seconds.
     desk.ask(behindQuestion({ ...subject, window: { ...window, tier: '10s' } })),
-    freshnessOf(desk, window),
+    freshOf(desk, window, NOT_SETTLED),
   ])
   const happenings = happeningsOf(seconds)
   const episodes = episodesOf(badFramesOf(happenings)).map(({ begin_us, end_us, ...rest }) => ({
