@@ -12,11 +12,11 @@ import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { SESSION_COLUMNS, SESSIONS_TABLE, settleSessions } from '../ingest/store/sessions.ts'
 import { COARSER_TIERS, due10s, dueCoarser, settle, TIERS } from '../ingest/store/settle.ts'
-import { cutOf, settledOf } from '../query/metrics/answer.ts'
+import { cutOf, settledOf, subjectOf } from '../query/metrics/answer.ts'
 import { ANSWER_TIERS, type AnswerTier, type MetricId } from '../query/metrics/catalogue.ts'
 import { conditionOf, parseFilter } from '../query/metrics/filter.ts'
 import { createAsk } from '../query/metrics/question.ts'
-import { BEHIND_SQL, everyMetricSql, paramsOf } from '../query/metrics/questions.ts'
+import { asOne, BEHIND_SQL, everyMetricSql, paramsOf } from '../query/metrics/questions.ts'
 import { chooseWindow } from '../query/metrics/range.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
 import { type App, apiOver } from './support/app.ts'
@@ -123,6 +123,23 @@ describe('live is history', () => {
     // Three sessions in four hours, one in three: that it came from hours is seen by how few there were.
     expect([hours, minutes / hours > 20, tens / minutes > 2]).toEqual([16, true, true])
     expect(behind.map(({ meta }) => meta.complete)).toEqual([true, true, true])
+  })
+
+  test('a range in minutes is read from hours where whole ones are settled, and is the same number', async () => {
+    const range = { from: RANGE.from + 600_000, to: RANGE.to - 600_000 }
+    const asked = { from: { at_ms: range.from }, to: { at_ms: range.to }, tier: 'minute' as const }
+    const { subject } = await subjectOf(desk(), { ...asked, filters: [] })
+    expect(asOne(subject).window.tier).toBe('hour')
+    for (const metric of ['fps_avg', 'frame_time_p99_us', 'mos_avg', 'good_session_pct', 'completeness_pct']) {
+      const [minutes, tens] = await Promise.all(
+        (['minute', '10s'] as const).map(tier => ask(`/v1/metrics/${metric}`, { ...range, tier })),
+      )
+      const { data, meta } = minutes ?? { data: [], meta: {} }
+      expect(data, metric).toEqual(tens?.data)
+      const { sessions, frames, completeness_pct } = tens?.meta ?? {}
+      expect(meta, metric).toMatchObject({ tier: 'minute', sessions, frames, completeness_pct, complete: true })
+      expect(Number(tens?.meta.cells) / Number(meta.cells), 'the cells are those of the minute').toBeGreaterThan(2)
+    }
   })
 
   test('late events are in the answer of every tier at once, and again when they have aged', async () => {
