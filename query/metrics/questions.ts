@@ -3,7 +3,7 @@
  */
 import { z } from 'zod'
 import { TIERS } from '../../ingest/store/settle.ts'
-import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type Metric } from './catalogue.ts'
+import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type Metric, type MetricId } from './catalogue.ts'
 import { type Condition, DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
 import type { Window } from './range.ts'
@@ -64,10 +64,14 @@ const valueAndCount = (metric: Metric, { condition }: Subject) => ({
   n: metric.count,
 })
 
-/** Every metric of the catalogue at once, in its order, as an array; NULL where the tier, or if none is named any tier, cannot answer. */
-export const everyMetricSql = (one_session: boolean, tier?: AnswerTier): string => {
+/** Every metric (of those named, in their order) at once, as an array; NULL where the tier, or if none is named any tier, cannot answer. */
+export const everyMetricSql = (
+  one_session: boolean,
+  tier?: AnswerTier,
+  ids: readonly MetricId[] = METRIC_IDS,
+): string => {
   const answers = ({ tiers }: Metric): boolean => (tier ? [tier] : ANSWER_TIERS).every(one => tiers.includes(one))
-  const values = METRIC_IDS.map(id => (answers(METRICS[id]) ? valueSql(METRICS[id], one_session) : 'NULL'))
+  const values = ids.map(id => (answers(METRICS[id]) ? valueSql(METRICS[id], one_session) : 'NULL'))
   return `[${values.map(sql => `toFloat64(${sql})`).join(', ')}]`
 }
 
@@ -77,14 +81,19 @@ export type BehindRow = z.infer<typeof behindRow>
 /** What is behind an answer; apart from its values, since it merges by session and they are faster without. No row: nothing. */
 export function behindQuestion(subject: Subject): Question<BehindRow> {
   const one = asOne(subject)
-  const cells = `(SELECT count() FROM ${cellsOf(subject.window.tier, [], subject.condition)})`
   return {
     id: 'behind',
-    sql: groupedSql({ ...grouping(one), keys: {}, values: { ...BEHIND_SQL, ...(one === subject ? {} : { cells }) } }),
+    sql: groupedSql({ ...grouping(one), keys: {}, values: { ...BEHIND_SQL, ...cellsBehind(subject) } }),
     params: paramsOf(one),
     row: behindRow,
   }
 }
+
+/** The cells of the tier that was asked, where fewer are read. */
+export const cellsBehind = (subject: Subject): Record<string, string> =>
+  asOne(subject) === subject
+    ? {}
+    : { cells: `(SELECT count() FROM ${cellsOf(subject.window.tier, [], subject.condition)})` }
 
 const overallRow = z.object(value)
 
@@ -112,10 +121,10 @@ function topGroups(subject: Subject, by: readonly Dimension[]): string {
   const groups = groupedSql({
     ...grouping(subject),
     keys: keysOf(by),
-    values: { frames: 'frames', sessions: 'sessions' },
+    values: { frames: 'frames' },
   })
   const names = by.join(', ')
-  return `(${names}) IN (SELECT ${names} FROM (${groups}) ORDER BY frames DESC, sessions DESC, ${names} LIMIT {groups:UInt32})`
+  return `(${names}) IN (SELECT ${names} FROM (${groups}) ORDER BY frames DESC, ${names} LIMIT {groups:UInt32})`
 }
 
 /** Seconds of a step, as far as they lie in the range. */

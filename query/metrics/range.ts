@@ -102,7 +102,7 @@ function resolveRange(asked: Pick<Asked, 'from' | 'to'>, now_ms: number): { from
   return { from_s, to_s }
 }
 
-const snapped = (from_s: number, to_s: number, bucket_s: number): { from: number; to: number } => ({
+export const snapped = (from_s: number, to_s: number, bucket_s: number): { from: number; to: number } => ({
   from: Math.floor(from_s / bucket_s) * bucket_s,
   to: Math.ceil(to_s / bucket_s) * bucket_s,
 })
@@ -130,7 +130,7 @@ function chooseTier(
 const keptDays = (tier: AnswerTier, kept: Retention): number | undefined =>
   ({ events: kept.raw_days, '10s': kept.cell_days, minute: kept.minute_days, hour: undefined })[tier]
 
-function isForgotten(tier: AnswerTier, from: number, now: number, kept: Retention): boolean {
+export function isForgotten(tier: AnswerTier, from: number, now: number, kept: Retention): boolean {
   const days = keptDays(tier, kept)
   return days !== undefined && from < now - days * DAY_S
 }

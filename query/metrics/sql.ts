@@ -42,8 +42,6 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
   ].join(' UNION ALL ')})`
 }
 
-/** What a merged cell has beside the cells' own columns: how many sessions and cells, and the first and last bucket, as `t`. */
-const COUNTS = ['sessions', 'cells', 'first_t', 'last_t'] as const
 /** The most sessions that any cell's moment has: a peak only where a cell is ten seconds. */
 const PEAK = 'sessions_peak'
 /** Seconds that the group covers: of the range, or of its step as far as that lies in the range. */
@@ -94,7 +92,7 @@ export function groupedSql({ tier, where, keys, values, and = '1', covered_s = R
   const expressions = Object.values(values)
   const columns = mentioned(expressions, Object.keys(CELL_COLUMNS))
   const perSession = mentioned(expressions, Object.keys(PER_SESSION))
-  const counts = [...COUNTS, ...mentioned(expressions, [PEAK])]
+  const counts = mentioned(expressions, Object.keys(COUNTED))
   const names = Object.keys(keys).map(name => `key_${name}`)
   const behind = perSession.flatMap(columnsBehind)
   const read = mentioned([...Object.values(keys), ...columns, and, ...behind], Object.keys(CELL_COLUMNS))
@@ -108,8 +106,8 @@ export function groupedSql({ tier, where, keys, values, and = '1', covered_s = R
   ]
   const merged =
     perSession.length > 0
-      ? mergedBySession(cells, keysSql, names, columns, perSession, counts.includes(PEAK))
-      : mergedOnce(cells, keysSql, names, columns, counts.includes(PEAK))
+      ? mergedBySession(cells, keysSql, names, columns, perSession, counts)
+      : mergedOnce(cells, keysSql, names, columns, counts)
   return `SELECT ${list(answered)}
 FROM (
   SELECT ${list([...names, ...renamed, ...covered])}
@@ -125,18 +123,21 @@ const groupBy = (names: readonly string[]): string =>
   names.length > 0 ? `GROUP BY ${list(names)}` : 'HAVING count() > 0'
 
 const peakOf = (moments: string): string =>
-  `arrayMax(mapValues(sumMap(mapFromArrays(${moments}, arrayMap(_ -> toUInt64(1), ${moments}))))) AS m_${PEAK}`
+  `arrayMax(mapValues(sumMap(mapFromArrays(${moments}, arrayMap(_ -> toUInt64(1), ${moments})))))`
 
-const TIMES = ['min(t) AS m_first_t', 'max(t) AS m_last_t']
+/** What a merged cell has beside the cells' own columns: of cells at once; or, where cells are merged by session first, of a session's (as `s_<name>`, if it needs one) and then of all sessions. */
+const COUNTED: Readonly<Record<string, { once: string; session?: readonly [name: string, sql: string]; all: string }>> =
+  {
+    sessions: { once: 'uniqExact(session_id)', all: 'count()' },
+    cells: { once: 'count()', session: ['s_cells', 'count()'], all: 'sum(s_cells)' },
+    first_t: { once: 'min(t)', session: ['s_first_t', 'min(t)'], all: 'min(s_first_t)' },
+    last_t: { once: 'max(t)', session: ['s_last_t', 'max(t)'], all: 'max(s_last_t)' },
+    [PEAK]: { once: peakOf('[t]'), session: ['s_moments', 'groupArray(t)'], all: peakOf('s_moments') },
+  }
 
-function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[], peak: boolean): string {
+function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[], counts: string[]): string {
   const merged = columns.map(column => `${merge(column, column)} AS m_${column}`)
-  const counted = [
-    'uniqExact(session_id) AS m_sessions',
-    'count() AS m_cells',
-    ...TIMES,
-    ...(peak ? [peakOf('[t]')] : []),
-  ]
+  const counted = counts.map(name => `${COUNTED[name]?.once} AS m_${name}`)
   return `SELECT ${list([...keysSql, ...merged, ...counted])}
     FROM ${cells} ${groupBy(names)}`
 }
@@ -148,22 +149,20 @@ function mergedBySession(
   names: string[],
   columns: string[],
   perSession: string[],
-  peak: boolean,
+  counts: string[],
 ): string {
   const all = [...new Set([...columns, ...perSession.flatMap(columnsBehind)])]
   const inner = [
     ...all.map(column => `${merge(column, column)} AS s_${column}`),
-    ...['count() AS s_cells', 'min(t) AS s_first_t', 'max(t) AS s_last_t'],
-    ...(peak ? ['groupArray(t) AS s_moments'] : []),
+    ...counts.flatMap(count => {
+      const [name, sql] = COUNTED[count]?.session ?? []
+      return name === undefined ? [] : [`${sql} AS ${name}`]
+    }),
   ]
   const merged = columns.map(column => `${merge(column, `s_${column}`)} AS m_${column}`)
   const counted = [
     ...perSession.map(name => `sum(${PER_SESSION[name]}) AS m_${name}`),
-    'count() AS m_sessions',
-    'sum(s_cells) AS m_cells',
-    'min(s_first_t) AS m_first_t',
-    'max(s_last_t) AS m_last_t',
-    ...(peak ? [peakOf('s_moments')] : []),
+    ...counts.map(name => `${COUNTED[name]?.all} AS m_${name}`),
   ]
   return `SELECT ${list([...names, ...merged, ...counted])}
     FROM (

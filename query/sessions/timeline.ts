@@ -14,8 +14,8 @@ import { behindQuestion, grouping, paramsOf, type Subject, valueSql } from '../m
 import { bucketSeconds, bucketStarts, iso, type Moment, rawWindow, type Window } from '../metrics/range.ts'
 import { groupedSql } from '../metrics/sql.ts'
 import { type BadKind, episodesOf } from './episodes.ts'
+import { lifeOf } from './life.ts'
 import { badFramesOf, happeningsOf, lastRungOf, type Mark, marksOf, secondsQuestion } from './story.ts'
-import { spanQuestion } from './summary.ts'
 
 /** What a point tells beside its time, and which metric says it where cells answer. */
 const FROM_CELLS = {
@@ -70,10 +70,11 @@ export async function timeline(
   session_id: string,
   asked: { readonly from?: Moment | undefined; readonly to?: Moment | undefined },
 ): Promise<Answer<Timeline>> {
-  const heard = await heardOf(desk, session_id)
-  const to = asked.to ?? { at_ms: heard.to * 1_000 }
+  const life = await lifeOf(desk, session_id)
+  if (!life) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
+  const to = asked.to ?? { at_ms: (life.last + life.bucket_s) * 1_000 }
   const until_s = ('at_ms' in to ? to.at_ms : desk.now() - to.before_now_ms) / 1_000
-  const begin_s = Math.min(until_s, Math.max(heard.from, until_s - LAST_S))
+  const begin_s = Math.min(until_s, Math.max(life.first, until_s - LAST_S))
   const from = asked.from ?? { at_ms: Math.max(0, begin_s * 1_000) }
   const window = rawWindow({ from, to }, desk.now())
   const filters: Filter[] = [{ dimension: 'session_id', value: session_id, exclude: false }]
@@ -81,18 +82,6 @@ export async function timeline(
   return kept && window.to - window.from <= RAW_SPAN_MAX_S + SNAP_S
     ? fromEvents(desk, session_id, { ...window, step_s: 1 }, filters)
     : fromCells(desk, { from, to, step: 'auto', filters })
-}
-
-/** The whole of it, in epoch seconds, as far as anything is left. */
-async function heardOf(desk: Desk, session_id: string): Promise<{ from: number; to: number }> {
-  const spans = await desk.ask(spanQuestion(session_id, desk.now()))
-  if (spans.length === 0) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
-  const fine = spans.filter(({ tier }) => tier === 'events' || tier === '10s')
-  const ends = (fine.length > 0 ? fine : spans).map(({ tier, last }) => last + bucketSeconds(tier))
-  const begin = (of: typeof spans): number => Math.min(...of.map(({ first }) => first))
-  // A coarser tier says less exactly when it began, but remembers for longer.
-  const from = begin(spans) + bucketSeconds('hour') > begin(fine) ? begin(fine) : begin(spans)
-  return { from, to: Math.max(...ends) }
 }
 
 async function fromEvents(desk: Desk, id: string, window: Window, filters: Filter[]): Promise<Answer<Timeline>> {
