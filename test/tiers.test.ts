@@ -164,17 +164,22 @@ describe('live is history', () => {
   test('a long session is told from hours, and as if from its events', async () => {
     await seed.insert(spread(9, 0, 4.75 * HOUR_S, 30))
     await settleUpTo(4.6 * HOUR_S)
-    const { data, meta } = await ask(`/v1/sessions/${sessionId(9)}`)
-    expect(meta).toMatchObject({ tier: 'hour', sessions: 1 })
-    expect(data[0]).toMatchObject({ started_at: new Date(START).toISOString() })
-    const { metrics } = data[0] as { metrics: Record<string, number | null> }
-    const range = { from: START, to: START + 5 * HOUR_MS, filter: `session_id:${sessionId(9)}` }
-    for (const id of ['fps_avg', 'frame_time_p99_us', 'stutter_time_pct', 'completeness_pct'] satisfies MetricId[]) {
-      const { data: alone } = await ask(`/v1/metrics/${id}`, { ...range, tier: 'events' })
-      expect(alone[0]?.value ?? null, id).toBe(metrics[id])
-    }
+    await expectToldAs('hour')
   })
 })
+
+/** The page of session 9, which began at START and is done within five hours, against its events. */
+async function expectToldAs(tier: string): Promise<void> {
+  const { data, meta } = await ask(`/v1/sessions/${sessionId(9)}`)
+  expect(meta).toMatchObject({ tier, sessions: 1 })
+  expect(data[0]).toMatchObject({ started_at: new Date(START).toISOString() })
+  const { metrics } = data[0] as { metrics: Record<string, number | null> }
+  const range = { from: START, to: START + 5 * HOUR_MS, filter: `session_id:${sessionId(9)}` }
+  for (const id of ['fps_avg', 'frame_time_p99_us', 'stutter_time_pct', 'completeness_pct'] satisfies MetricId[]) {
+    const { data: alone } = await ask(`/v1/metrics/${id}`, { ...range, tier: 'events' })
+    expect(alone[0]?.value ?? null, id).toBe(metrics[id])
+  }
+}
 
 describe('each coarser tier', () => {
   test.each(COARSER_TIERS)('%s is what its events say, bucket by bucket', async tier => {
@@ -194,6 +199,15 @@ describe('a whole session', () => {
     const rows = await sessionRows()
     expect(rows).toHaveLength(5)
     expect(rows).toEqual(await sessionsFromRaw())
+    await expectToldAs('session')
+  })
+
+  test('of which its row does not know all yet is told from its cells', async () => {
+    await seed.insert(heard(9, 2 * HOUR_S + 3))
+    await settleAll(store, since)
+    await expectToldAs('hour')
+    await settleSessions(store, await sessionsDue())
+    await expectToldAs('session')
   })
 
   test('is the same whichever of its hours is settled first, and however far its hours are settled', async () => {

@@ -4,6 +4,7 @@
  */
 import { SOURCES } from '../../ingest/contract/events.ts'
 import { CELL_COLUMNS, cellsFromEvents } from '../../ingest/store/cells.ts'
+import { SESSIONS_TABLE } from '../../ingest/store/sessions.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import type { AnswerTier } from './catalogue.ts'
 import { SESSION_VERDICTS } from './verdicts.ts'
@@ -113,6 +114,26 @@ FROM (
   SELECT ${list([...names, ...renamed, ...covered])}
   FROM (
     ${merged}
+  )
+)`
+}
+
+/**
+ * The same of one whole session, whose row is a merged cell already: no merging, and half of the words to read. Takes `from`, the begin
+ * of its first cell, and `to`.
+ */
+export function wholeSessionSql({ where, values }: Pick<Grouping, 'where' | 'values'>): string {
+  const expressions = Object.values(values)
+  const columns = mentioned(expressions, Object.keys(CELL_COLUMNS))
+  const perSession = mentioned(expressions, Object.keys(PER_SESSION))
+  const behind = [...new Set(perSession.flatMap(columnsBehind))].map(column => `${column} AS s_${column}`)
+  const row = ['1 AS sessions', '1 AS cells', `${RANGE_S} AS ${COVERED}`]
+  return `SELECT ${list(Object.entries(values).map(([name, sql]) => `${sql} AS ${name}`))}
+FROM (
+  SELECT *, ${list([...row, ...perSession.map(name => `${PER_SESSION[name]} AS ${name}`)])}
+  FROM (
+    SELECT ${list([...columns, ...behind])}
+    FROM ${SESSIONS_TABLE} FINAL WHERE t = ${moment('from')} AND ${where.sql}
   )
 )`
 }

@@ -65,6 +65,22 @@ const searchQuestion = (id: string): Question<LifeRow> => ({
   row: lifeRow,
 })
 
+const wholeRow = z.object({ whole: z.number() })
+
+/** Whether its row in `sessions_v1` knows all of it: every hour of its life was settled into whole sessions as often as into cells. */
+export const wholeQuestion = ({ first, last }: Life): Question<z.infer<typeof wholeRow>> => ({
+  id: 'session_whole',
+  sql: `SELECT count() > 0 AND min(below) = 1 AS whole
+FROM (
+  SELECT sumIf(rows, tier = '10s') = sumIf(rows, tier = 'session') AS below
+  FROM settled_v1 FINAL
+  WHERE tier IN ('10s', 'session') AND t >= toStartOfHour(${moment('first')}) AND t < toStartOfHour(${moment('last')}) + INTERVAL 1 HOUR
+  GROUP BY toStartOfHour(t)
+)`,
+  params: { first, last },
+  row: wholeRow,
+})
+
 /** Undefined: nobody has heard of it. */
 export async function lifeOf({ ask, now }: Pick<Desk, 'ask' | 'now'>, id: string): Promise<Life | undefined> {
   const rows = await ask(lifeQuestion(id, Math.floor(now() / 1_000)))

@@ -7,7 +7,7 @@ import { END_REASONS, SESSION_STATES } from '../../ingest/contract/events.ts'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
 import { type Answer, cutOf, type Desk, freshOf, metaOf, settledOf } from '../metrics/answer.ts'
-import { METRIC_IDS, METRICS, type MetricId } from '../metrics/catalogue.ts'
+import { type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../metrics/catalogue.ts'
 import { conditionOf, DIMENSIONS, type Dimension } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
@@ -22,9 +22,9 @@ import {
   type Subject,
 } from '../metrics/questions.ts'
 import { bucketSeconds, isForgotten, iso, snapped, type Window } from '../metrics/range.ts'
-import { groupedSql, moment } from '../metrics/sql.ts'
+import { groupedSql, moment, wholeSessionSql } from '../metrics/sql.ts'
 import { UNEXPECTED_ENDS } from '../metrics/verdicts.ts'
-import { type Life, lifeOf } from './life.ts'
+import { type Life, lifeOf, wholeQuestion } from './life.ts'
 
 /** What deserves a look. */
 export const FLAGS = ['no_frames', 'no_bitrate', 'incomplete', 'clock_shifted', 'silent', 'unexpected_end'] as const
@@ -63,15 +63,18 @@ const HALVES = [
   METRIC_IDS.filter(id => METRICS[id].min_count === 1),
 ] as const
 
+/** Of one session: its row, where that knows all of it, else the cells of the tier that fits. */
+type Told = Subject & { readonly whole: boolean }
+function toldSql(told: Told, values: Record<string, string>): Pick<Question<unknown>, 'sql' | 'params'> {
+  if (told.whole) return { sql: wholeSessionSql({ where: told.condition, values }), params: paramsOf(told) }
+  const subject = asOne(told)
+  return { sql: groupedSql({ ...grouping(subject), keys: {}, values }), params: paramsOf(subject) }
+}
+
 const metricsRow = z.object({ metrics: z.array(z.number().nullable()) })
-const metricsQuestion = (subject: Subject, ids: readonly MetricId[]): Question<z.infer<typeof metricsRow>> => ({
+const metricsQuestion = (told: Told, ids: readonly MetricId[]): Question<z.infer<typeof metricsRow>> => ({
   id: 'session_metrics',
-  sql: groupedSql({
-    ...grouping(asOne(subject)),
-    keys: {},
-    values: { metrics: everyMetricSql(true, subject.window.tier, ids) },
-  }),
-  params: paramsOf(asOne(subject)),
+  ...toldSql(told, { metrics: everyMetricSql(true, told.window.tier, ids) }),
   row: metricsRow,
 })
 
@@ -88,23 +91,18 @@ const qualityRow = metricsRow.extend({
 const STATE = `multiIf(ends > 0, 'ended', first_frames > 0, 'first_frame', connects > 0, 'connecting', '')`
 
 /** What else its cells know, beside the metrics that are no percentiles. */
-const qualityQuestion = (subject: Subject): Question<z.infer<typeof qualityRow>> => ({
+const qualityQuestion = (told: Told): Question<z.infer<typeof qualityRow>> => ({
   id: 'session_quality',
-  sql: groupedSql({
-    ...grouping(asOne(subject)),
-    keys: {},
-    values: {
-      ...BEHIND_SQL,
-      ...cellsBehind(subject),
-      context: `[${DIMENSIONS.map(name => `toString(${name})`).join(', ')}]`,
-      known_startup_ms: 'startup_ms',
-      known_end_reason: 'toString(end_reason)',
-      state: STATE,
-      clock_shifted: 'clock_shifted_events',
-      metrics: everyMetricSql(true, subject.window.tier, HALVES[1]),
-    },
+  ...toldSql(told, {
+    ...BEHIND_SQL,
+    ...(told.whole ? {} : cellsBehind(told)),
+    context: `[${DIMENSIONS.map(name => `toString(${name})`).join(', ')}]`,
+    known_startup_ms: 'startup_ms',
+    known_end_reason: 'toString(end_reason)',
+    state: STATE,
+    clock_shifted: 'clock_shifted_events',
+    metrics: everyMetricSql(true, told.window.tier, HALVES[1]),
   }),
-  params: paramsOf(asOne(subject)),
   row: qualityRow,
 })
 
@@ -125,15 +123,17 @@ HAVING min(t10) = ${moment('first')} AND max(t10) = ${moment('last')}`,
 export async function summarise(desk: Desk, session_id: string): Promise<Answer<Summary>> {
   const life = await lifeOf(desk, session_id)
   if (!life) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
-  const window = windowOf(life, desk.now(), desk.retention)
   const condition = conditionOf([{ dimension: 'session_id', value: session_id, exclude: false }])
-  const settled = await settledOf(desk, window)
-  const subject: Subject = { window, cut: cutOf(window, settled), condition }
+  const fitting = windowOf(life, desk.now(), desk.retention)
+  const [settled, [row]] = await Promise.all([settledOf(desk, fitting), desk.ask(wholeQuestion(life))])
+  const whole = row?.whole === 1 && isCoarse(fitting.tier)
+  const window = whole ? { ...fitting, from: life.first, to: life.last + life.bucket_s } : fitting
+  const told = { window, cut: cutOf(window, settled), condition, whole }
   const [[quality], [percentiles], [bounds], fresh] = await Promise.all([
-    desk.ask(qualityQuestion(subject)),
-    desk.ask(metricsQuestion(subject, HALVES[0])),
+    desk.ask(qualityQuestion(told)),
+    desk.ask(metricsQuestion(told, HALVES[0])),
     desk.ask(boundsQuestion(session_id, life)),
-    freshOf(desk, window, settled),
+    freshOf(desk, fitting, settled),
   ])
   if (!quality) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
   const { first_ms, last_ms } = bounds ?? { first_ms: life.first * 1_000, last_ms: life.last * 1_000 }
@@ -160,10 +160,13 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
       unexpected_end: UNEXPECTED.includes(quality.known_end_reason),
     }),
   }
-  return { data: [summary], meta: metaOf(null, { window }, fresh, quality) }
+  const meta = metaOf(null, { window }, fresh, quality)
+  return { data: [summary], meta: whole ? { ...meta, tier: 'session' } : meta }
 }
 
 const flagsOf = (raised: Record<Flag, boolean>): Flag[] => FLAGS.filter(flag => raised[flag])
+
+const isCoarse = (tier: AnswerTier): boolean => tier === 'minute' || tier === 'hour'
 
 /**
  * Ten-second cells of a short session; minutes of a long one, which are a sixth of the reading and the same numbers, hours of a very
