@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os'
 import type { Store } from '../ingest/store/clickhouse.ts'
+import { settleSessions } from '../ingest/store/sessions.ts'
 import { COARSER_TIERS, type DueBucket, due10s, dueCoarser, settle } from '../ingest/store/settle.ts'
 
 export interface History {
@@ -81,6 +82,8 @@ export async function writeHistory(store: Store, history: History, tell: (line: 
     await atATime(grouped(due), group => settle(store, tier, group))
     tell(`settled: ${tier}`)
   }
+  await settleSessions(store, await dueCoarser(store, 'session', 0))
+  tell('settled: whole sessions')
 }
 
 /** An insert and a settling are of one thread each. */
