@@ -32,6 +32,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'query/statistics': [],
   'query/comparisons': ['ingest/store', 'query/metrics', 'query/statistics'],
   'query/annotations': ['ingest/store', 'query/metrics'],
+  'query/abr': [
+    'ingest/contract',
+    'ingest/runtime',
+    'ingest/store',
+    'ingest/emit',
+    'ingest/load',
+    'query/metrics',
+    'query/statistics',
+  ],
   'query/http': [
     'ingest/contract',
     'ingest/runtime',
@@ -42,6 +51,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'query/annotations',
     'query/sessions',
     'query/pipeline',
+    'query/abr',
   ],
 }
 const room = (file: string): string => file.split('/').slice(0, 2).join('/')
