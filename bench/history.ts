@@ -17,10 +17,11 @@ export interface History {
   readonly from: number
 }
 
-/** Rows of one insert: a day's part at most, and some hundred megabytes in ClickHouse. */
+/** Events of one insert at 60 frames each: a day's part at most, and some hundred megabytes in ClickHouse. */
 const ROWS_AT_ONCE = 1_000_000
-/** Rows whose groups one settling holds. */
+/** Events whose groups one settling holds, likewise. */
 const SETTLE_ROWS_AT_ONCE = 1_500_000
+const atOnce = (rows: number, fps: number): number => Math.ceil(rows / Math.max(1, fps / 60))
 const LOG = 'bench#1'
 
 const pick = (names: readonly string[], salt: number): string =>
@@ -68,7 +69,7 @@ SETTINGS max_threads = 1, max_insert_threads = 1, min_insert_block_size_rows = 1
 export async function writeHistory(store: Store, history: History, tell: (line: string) => void): Promise<void> {
   const { sessions, seconds, fps, from } = history
   const total = sessions * seconds * 2
-  const seconds_at_once = Math.max(1, Math.floor(ROWS_AT_ONCE / (sessions * 2)))
+  const seconds_at_once = Math.max(1, Math.floor(atOnce(ROWS_AT_ONCE, fps) / (sessions * 2)))
   const chunks = Array.from({ length: Math.ceil(seconds / seconds_at_once) }, (_, i) => i * seconds_at_once)
   let written = 0
   await atATime(chunks, async second => {
@@ -79,7 +80,7 @@ export async function writeHistory(store: Store, history: History, tell: (line: 
   })
   for (const tier of ['10s', ...COARSER_TIERS] as const) {
     const due = await (tier === '10s' ? due10s(store, 0) : dueCoarser(store, tier, 0))
-    await atATime(grouped(due), group => settle(store, tier, group))
+    await atATime(grouped(due, atOnce(SETTLE_ROWS_AT_ONCE, fps)), group => settle(store, tier, group))
     tell(`settled: ${tier}`)
   }
   await settleSessions(store, await dueCoarser(store, 'session', 0))
@@ -95,11 +96,11 @@ async function atATime<T>(all: Iterable<T>, run: (one: T) => Promise<void>): Pro
   await Promise.all(Array.from({ length: availableParallelism() }, worker))
 }
 
-function* grouped(buckets: readonly DueBucket[]): Generator<DueBucket[]> {
+function* grouped(buckets: readonly DueBucket[], most: number): Generator<DueBucket[]> {
   let group: DueBucket[] = []
   let rows = 0
   for (const bucket of buckets) {
-    if (group.length > 0 && rows + bucket.rows > SETTLE_ROWS_AT_ONCE) {
+    if (group.length > 0 && rows + bucket.rows > most) {
       yield group
       group = []
       rows = 0
