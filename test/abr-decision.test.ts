@@ -2,8 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { DEFAULT_LADDER, highestWithin, type Ladder, parseLadder } from '../query/abr/ladder.ts'
-import { dependableKbps, REASONS, recommend, safeDefault } from '../query/abr/recommend.ts'
-import type { Available, Prior, SessionState, Standing } from '../query/abr/state.ts'
+import { dependableKbps, recommend, safeDefault } from '../query/abr/recommend.ts'
+import { type Available, type Prior, REASONS, type SessionState, type Standing } from '../query/abr/state.ts'
 import { chance } from '../query/statistics/weights.ts'
 
 const LADDER = parseLadder(DEFAULT_LADDER)
@@ -16,7 +16,14 @@ const UNREPORTED: Available = {
 /** Ten good seconds. */
 const GOOD: SessionState = {
   ...{ bitrate_avg_kbps: 9_000, target_bitrate_kbps: 10_000, available_kbps: available(12_000), rung: '1080p60-10m' },
-  ...{ rtt_us: 20_000, jitter_us: 500, packet_loss_pct: 0, fps_avg: 60, frame_time_p95_us: 17_000, mos_avg: 4.1 },
+  ...{
+    rtt_p50_us: 20_000,
+    jitter_p50_us: 500,
+    packet_loss_pct: 0,
+    fps_avg: 60,
+    frame_time_p95_us: 17_000,
+    mos_avg: 4.1,
+  },
   ...{ late_frame_pct: 0, stutter_time_pct: 0, freeze_time_pct: 0, open_frame_us: 8_000, samples: 10 },
   completeness_pct: 100,
 }
@@ -47,8 +54,8 @@ const states: fc.Arbitrary<SessionState> = fc.record({
     stdev: maybe(kbps),
     error_max_5: maybe(fc.double({ min: 0, max: 10, noNaN: true })),
   }),
-  rtt_us: maybe(kbps),
-  jitter_us: maybe(kbps),
+  rtt_p50_us: maybe(kbps),
+  jitter_p50_us: maybe(kbps),
   packet_loss_pct: maybe(pct),
   fps_avg: maybe(pct),
   frame_time_p95_us: maybe(kbps),

@@ -137,6 +137,14 @@ export class KafkaSource {
     })
   }
 
+  /** Of each partition the first offset that was appended then or later; where there is none, the one behind the last. */
+  async offsetsSince(appended_at_ms: number): Promise<ReadonlyMap<number, number>> {
+    return this.#withAdmin(async admin => {
+      const offsets = await admin.fetchTopicOffsetsByTimestamp(this.#options.topic, appended_at_ms)
+      return new Map(offsets.map(({ partition, offset }) => [partition, Number(offset)]))
+    })
+  }
+
   async #withAdmin<T>(use: (admin: ReturnType<Kafka['admin']>) => Promise<T>): Promise<T> {
     const admin = this.#kafka.admin()
     await admin.connect()

@@ -11,21 +11,7 @@
  * - **Cold start** from the cohort: at what three in four sessions like it sustained, and never above what nine in ten did.
  */
 import { highestWithin, type Ladder, rungNamed } from './ladder.ts'
-import type { Prior, Recommendation, Rung, SessionState, Standing } from './state.ts'
-
-export const REASONS = [
-  'nothing_known',
-  'cold_start',
-  'state_unknown',
-  'above_cap',
-  'freeze',
-  'loss',
-  'does_not_fit',
-  'settling',
-  'hold',
-  'climb',
-] as const
-export type Reason = (typeof REASONS)[number]
+import type { Prior, Reason, Recommendation, Rung, SessionState, Standing } from './state.ts'
 
 /** W3C's freeze rule at 60 fps: one interval and 150 ms. What is on the screen for so long is a freeze in progress. */
 const FROZEN_US = 167_000

@@ -14,7 +14,7 @@ export interface Available {
   readonly ewma_3s: number | null
   readonly ewma_9s: number | null
   readonly stdev: number | null
-  /** Greatest |estimate − what came| / what came, of the last five intervals: the discount of RobustMPC. */
+  /** Greatest error of the last five intervals, each foretold by the harmonic mean of up to five before it: the discount of RobustMPC. */
   readonly error_max_5: number | null
 }
 
@@ -23,8 +23,8 @@ export interface SessionState {
   readonly bitrate_avg_kbps: number | null
   readonly target_bitrate_kbps: number | null
   readonly available_kbps: Available
-  readonly rtt_us: number | null
-  readonly jitter_us: number | null
+  readonly rtt_p50_us: number | null
+  readonly jitter_p50_us: number | null
   readonly packet_loss_pct: number | null
   readonly fps_avg: number | null
   readonly frame_time_p95_us: number | null
@@ -72,9 +72,23 @@ export interface Standing {
   readonly switches_last_minute: number
 }
 
+/** Why a rung is recommended: a closed list. */
+export const REASONS = [
+  'nothing_known',
+  'cold_start',
+  'state_unknown',
+  'above_cap',
+  'freeze',
+  'loss',
+  'does_not_fit',
+  'settling',
+  'hold',
+  'climb',
+] as const
+export type Reason = (typeof REASONS)[number]
+
 export interface Recommendation {
   readonly rung: string
   readonly target_bitrate_kbps: number
-  /** From the closed list of `recommend.ts`. */
-  readonly reason: string
+  readonly reason: Reason
 }
