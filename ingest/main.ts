@@ -17,8 +17,6 @@ import { openStore, worthRetrying } from './store/clickhouse.ts'
 import { keepClasses } from './store/experience/classes.ts'
 import { migrate, retentionOf } from './store/migrate.ts'
 
-const HOUR_MS = 3_600_000
-
 new Command('ingest')
   .description('load quality events from Kafka into ClickHouse, exactly once, and settle them into cells')
   .option(
@@ -94,7 +92,7 @@ async function run(accept_new_log: boolean): Promise<void> {
     source,
     topic: config.KAFKA_TOPIC,
     flush: { rows: config.INGEST_FLUSH_ROWS, bytes: config.INGEST_FLUSH_BYTES, age_ms: config.INGEST_FLUSH_MS },
-    limits: { too_old_ms: config.TOO_OLD_HOURS * HOUR_MS, from_future_ms: config.FROM_FUTURE_SECONDS * 1_000 },
+    limits: config.limits,
     accept_new_log,
     vitals,
     log,

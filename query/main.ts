@@ -6,10 +6,12 @@ import type { Server } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createAdaptorServer } from '@hono/node-server'
 import { Command } from 'commander'
-import { ConfigError, readConfig } from '../ingest/runtime/config.ts'
+import { type Config, ConfigError, readConfig } from '../ingest/runtime/config.ts'
 import { createLog, type Log } from '../ingest/runtime/log.ts'
 import { onSignal, runShutdown } from '../ingest/runtime/shutdown.ts'
 import { retentionOf } from '../ingest/store/migrate.ts'
+import { DEFAULT_LADDER, type Ladder, parseLadder } from './abr/ladder.ts'
+import { openLive } from './abr/live.ts'
 import { type Connection, connect } from './connection.ts'
 import { createApp } from './http/app.ts'
 import { openKeys } from './http/keys.ts'
@@ -46,11 +48,27 @@ async function run(): Promise<void> {
   const log = createLog('query', config.LOG_LEVEL)
   const keys = openKeys(config.DATA_DIR, config.API_KEYS_FILE)
   const connection = connect(config.clickhouse)
+  const ladder = ladderOf(config)
+  const vitals = createQueryVitals()
+  const live = openLive(
+    {
+      brokers: config.brokers,
+      topic: config.KAFKA_TOPIC,
+      group_id: config.KAFKA_GROUP_ID,
+      log_level: config.LOG_LEVEL,
+      limits: config.limits,
+      sessions_max: config.ABR_SESSIONS_MAX,
+    },
+    config.G1072_CLASSES,
+    log,
+    vitals.live,
+  )
+  const stopping = new AbortController()
   const app = createApp({
     store: connection.store,
     keys,
     retention: retentionOf(config),
-    vitals: createQueryVitals(),
+    vitals,
     log,
     loopback_only: LOOPBACK_HOSTS.includes(config.HTTP_HOST),
     limits: {
@@ -59,13 +77,15 @@ async function run(): Promise<void> {
     },
     asking: { rows_max: config.API_ROWS_MAX },
     share_ms: SHARE_MS,
+    abr: { ladder, stale_after_ms: config.ABR_STALE_AFTER_MS, sessions: live.sessions },
+    waiting: live.notReady,
+    stopping: stopping.signal,
   })
   const server = await listen(app.fetch, config.HTTP_HOST, config.HTTP_PORT)
   log.info(
     { url: `http://${config.HTTP_HOST}:${config.HTTP_PORT}`, clickhouse: config.clickhouse.url },
     'query_started',
   )
-  const stopping = new AbortController()
   const watching = watchStore(connection, log, stopping.signal)
 
   onSignal(async signal => {
@@ -74,13 +94,26 @@ async function run(): Promise<void> {
     const failed = await runShutdown(
       [
         { name: 'finish the answers', deadline_ms: 15_000, run: () => closed(server) },
-        { name: 'close', deadline_ms: 2_000, run: () => Promise.all([watching, connection.store.close()]) },
+        {
+          name: 'close',
+          deadline_ms: 2_000,
+          run: () => Promise.all([watching, live.close(), connection.store.close()]),
+        },
       ],
       log,
     )
     log.info({ failed }, 'stopped')
     return failed.length === 0 ? 0 : 1
   })
+}
+
+/** @throws ConfigError naming what does not fit */
+function ladderOf({ ABR_LADDER = DEFAULT_LADDER }: Config): Ladder {
+  try {
+    return parseLadder(ABR_LADDER)
+  } catch (error) {
+    throw new ConfigError(`configuration refused:\n  ABR_LADDER: ${error instanceof Error ? error.message : error}`)
+  }
 }
 
 /** Notes when the store comes and goes, and follows its password until it is there. */

@@ -24,6 +24,8 @@ export interface Listener {
   onBatch(batch: FetchedBatch): Promise<void>
   /** Offsets [first, last] hold nothing but Kafka's own records or aborted ones. */
   onUndelivered(partition: number, first: number, last: number): void
+  /** What a broker answered to a fetch that was sent at this moment (epoch ms) has been handed over. */
+  onFetched?(broker: string, asked_ms: number): void
   /** The consumer failed; `restarts`: it tries again by itself. */
   onCrash(error: Error, restarts: boolean): void
 }
@@ -158,9 +160,22 @@ export class KafkaSource {
   async start(listener: Listener): Promise<void> {
     const { topic } = this.#options
     const consumer = this.#consumer
-    const { GROUP_JOIN, HEARTBEAT, CRASH, START_BATCH_PROCESS } = consumer.events
+    const { GROUP_JOIN, HEARTBEAT, CRASH, FETCH_START, FETCH, START_BATCH_PROCESS } = consumer.events
     consumer.on(GROUP_JOIN, ({ payload }) => listener.onAssigned(payload.memberAssignment[topic] ?? []))
     consumer.on(HEARTBEAT, () => listener.onHeartbeat())
+    const { onFetched } = listener
+    if (onFetched) {
+      // Of each broker one fetch at a time, and the next is sent when all of this one's batches were worked off.
+      const asked = new Map<number, number>()
+      const answered = new Map<number, number>()
+      consumer.on(FETCH_START, ({ payload: { nodeId } }) => {
+        const asked_ms = answered.get(nodeId)
+        if (asked_ms !== undefined) onFetched(String(nodeId), asked_ms)
+        answered.delete(nodeId)
+        asked.set(nodeId, Date.now())
+      })
+      consumer.on(FETCH, ({ payload: { nodeId } }) => answered.set(nodeId, asked.get(nodeId) ?? 0))
+    }
     consumer.on(CRASH, ({ payload }) => listener.onCrash(payload.error, payload.restart))
     // kafkajs does not hand over a fetch of nothing but control records; it only says that it went by.
     consumer.on(START_BATCH_PROCESS, ({ payload: { partition, batchSize, firstOffset, lastOffset } }) => {

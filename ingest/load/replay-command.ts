@@ -9,7 +9,6 @@ import { type Config, ConfigError, readConfig } from '../runtime/config.ts'
 import { openStore } from '../store/clickhouse.ts'
 import { type ReplayReport, replay } from './replay.ts'
 
-const HOUR_MS = 3_600_000
 /** A run that takes longer than this says now and then how far it is. */
 const SAY_EVERY_MS = 5_000
 
@@ -62,7 +61,7 @@ async function run(config: Config, { reason, dryRun }: Flags): Promise<void> {
       store,
       reasons: [...new Set(reason)],
       dry_run: dryRun,
-      limits: { too_old_ms: config.TOO_OLD_HOURS * HOUR_MS, from_future_ms: config.FROM_FUTURE_SECONDS * 1_000 },
+      limits: config.limits,
       send: messages => sender.sendRaw(messages),
       onProgress: ({ sent }) => {
         if (Date.now() - said_at_ms < SAY_EVERY_MS) return

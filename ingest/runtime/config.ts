@@ -56,6 +56,9 @@ const variables = z.object({
   API_KEYS_FILE: z.string().min(1).optional(),
   API_REQUESTS_PER_SECOND: whole(1, 1_000_000).default(100),
   API_CONCURRENT_REQUESTS: whole(1, 100_000).default(64),
+  ABR_LADDER: z.string().max(2_048).optional(),
+  ABR_STALE_AFTER_MS: whole(1_000, 600_000).default(5_000),
+  ABR_SESSIONS_MAX: whole(1, 10_000_000).default(200_000),
   API_ROWS_MAX: whole(1, 1_000_000_000_000).default(200_000_000),
   INGEST_VITALS_PORT: whole(0, 65_535).default(19100),
 
@@ -79,6 +82,8 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 export interface Config extends Variables {
   readonly brokers: readonly string[]
+  /** What is refused for its time. */
+  readonly limits: { readonly too_old_ms: number; readonly from_future_ms: number }
   readonly clickhouse: {
     readonly url: string
     readonly username: string
@@ -128,6 +133,7 @@ export function readConfig(environment: Environment): Config {
   return {
     ...values,
     brokers: (values.KAFKA_BROKERS ?? `127.0.0.1:${values.KAFKA_PORT}`).split(','),
+    limits: { too_old_ms: values.TOO_OLD_HOURS * 3_600_000, from_future_ms: values.FROM_FUTURE_SECONDS * 1_000 },
     clickhouse: {
       url: values.CLICKHOUSE_URL ?? `http://127.0.0.1:${values.CLICKHOUSE_PORT}`,
       username: values.CLICKHOUSE_USER,

@@ -2,11 +2,11 @@
  * What a caller is told of one session: its state, how old that is, and what to do. Nothing here waits. A state that is too old is told
  * all the same, with what is safe to do; of a session nobody has heard of, what is known of sessions like it.
  */
-
+import type { Context } from '../../ingest/contract/events.ts'
 import type { Ladder } from './ladder.ts'
-import type { LiveSession } from './live.ts'
-import { recommend, safeDefault } from './recommend.ts'
-import type { Prior, Reason, SessionState, Standing } from './state.ts'
+import { type LiveSession, LiveSessions } from './live.ts'
+import { isFrozen, recommend, safeDefault } from './recommend.ts'
+import type { Prior, Reason, Rung, SessionState, Standing } from './state.ts'
 
 export const STALE = 'stale'
 
@@ -22,9 +22,12 @@ export interface Advice {
   readonly age_ms: number | null
   /** Older than answers are valid, or nothing is known: do what is safe. */
   readonly stale: boolean
+  /** From now on. */
   readonly valid_for_ms: number
   readonly samples: number
   readonly completeness_pct: number | null
+  /** The picture stands still, as far as is known: an open frame long enough, or silence while others are heard. Null: unknown. */
+  readonly freeze_in_progress: boolean | null
   /** Null: nobody said on which rung the session is. */
   readonly safe_default: Step | null
   readonly recommendation: Step & { readonly reason: Reason | typeof STALE }
@@ -32,46 +35,111 @@ export interface Advice {
   readonly prior: Prior | null
 }
 
+/** Where priors come from, as of when. */
+export interface Priors {
+  readonly of: (context: Context) => Prior | undefined
+  /** When they were last read from the store; undefined: never. */
+  readonly as_of_ms: () => number | undefined
+}
+
+/** What every answer is made of. */
 export interface Advisor {
   readonly ladder: Ladder
   readonly stale_after_ms: number
-  readonly of: (session_id: string) => LiveSession | undefined
-  readonly priorOf: (context: LiveSession['context']) => Prior | undefined
+  readonly sessions: LiveSessions
+  readonly priors: Priors
 }
 
-export function adviceOn(advisor: Advisor, session_id: string, standing: Standing | undefined, now_ms: number): Advice {
-  const { ladder, stale_after_ms } = advisor
-  const live = advisor.of(session_id)
-  const prior = advisor.priorOf(live?.context ?? {})
+export const NO_PRIORS: Priors = { of: () => undefined, as_of_ms: () => undefined }
+/** Of whom nobody is heard. */
+export const nobody = (): LiveSessions => new LiveSessions()
+
+/** A session that says nothing for more of its periods has nothing to say. */
+const SILENT_PERIODS = 2
+
+export interface Asked {
+  readonly session_id: string
+  /** What the caller knows of it: counts where we have not heard of it. */
+  readonly context: Context
+  readonly standing?: Standing | undefined
+}
+
+export function adviceOn(
+  { ladder, stale_after_ms, sessions, priors }: Advisor,
+  { session_id, context, standing }: Asked,
+  now_ms: number,
+): Advice {
+  const live = sessions.of(session_id)
+  const state = live && sinceThen(live, sessions.heard_ms)
+  const prior = priors.of({ ...context, ...live?.context })
   // A broker's clock may be ahead of ours; nothing is younger than now.
   const age_ms = live ? Math.max(0, now_ms - live.as_of_ms) : null
   const stale = age_ms === null || age_ms > stale_after_ms
-  const known = safeDefault(ladder, live?.state, standing)
-  const safe_default = known && { rung: known.name, target_bitrate_kbps: known.bitrate_kbps }
-  const fresh = recommend(ladder, stale ? undefined : live?.state, prior, standing)
+  const safe = safeDefault(ladder, state, standing)
+  const fresh = recommend(ladder, stale ? undefined : state, prior, standing)
   return {
     session_id,
     as_of: live ? new Date(live.as_of_ms).toISOString() : null,
     age_ms,
     stale,
     valid_for_ms: age_ms === null ? 0 : Math.max(0, stale_after_ms - age_ms),
-    samples: live?.state.samples ?? 0,
-    completeness_pct: live?.state.completeness_pct ?? null,
-    safe_default,
-    recommendation: live && stale && safe_default ? { ...safe_default, reason: STALE } : fresh,
-    state: live?.state ?? null,
+    samples: state?.samples ?? 0,
+    completeness_pct: state?.completeness_pct ?? null,
+    freeze_in_progress: state ? isFrozen(state) : null,
+    safe_default: safe && stepOf(safe),
+    recommendation: live && stale && safe ? { ...stepOf(safe), reason: STALE } : fresh,
+    state: state ?? null,
     prior: prior ?? null,
   }
 }
 
+/** Read every minute; so much later something is wrong. */
+const PRIORS_STALE_AFTER_MS = 10 * 60_000
+
+export type PriorAdvice = Omit<Advice, 'session_id' | 'freeze_in_progress' | 'state'>
+
+/** Of no session in particular: where one like it should begin. */
+export function priorAdvice({ ladder, priors }: Advisor, context: Context, now_ms: number): PriorAdvice {
+  const prior = priors.of(context)
+  const as_of_ms = priors.as_of_ms()
+  const age_ms = as_of_ms === undefined ? null : Math.max(0, now_ms - as_of_ms)
+  const stale = age_ms === null || age_ms > PRIORS_STALE_AFTER_MS
+  const begin = recommend(ladder, undefined, prior)
+  const { rung, target_bitrate_kbps } = recommend(ladder, undefined, undefined)
+  return {
+    as_of: as_of_ms === undefined ? null : new Date(as_of_ms).toISOString(),
+    age_ms,
+    stale,
+    valid_for_ms: age_ms === null ? 0 : Math.max(0, PRIORS_STALE_AFTER_MS - age_ms),
+    samples: prior?.levels.find(({ level }) => level === prior.level)?.n ?? 0,
+    completeness_pct: null,
+    safe_default: { rung, target_bitrate_kbps },
+    recommendation: begin,
+    prior: prior ?? null,
+  }
+}
+
+export const stepOf = ({ name, bitrate_kbps }: Rung): Step => ({ rung: name, target_bitrate_kbps: bitrate_kbps })
+
+/** A session that says nothing while everybody is heard shows what it showed last: nothing says so but its silence. */
+function sinceThen({ state, as_of_ms, period_ms }: LiveSession, heard_ms: number): SessionState {
+  const silent_ms = heard_ms - as_of_ms
+  if (silent_ms <= SILENT_PERIODS * period_ms) return state
+  return { ...state, open_frame_us: (state.open_frame_us ?? 0) + 1_000 * silent_ms }
+}
+
 /** A rate that moved by less is the same. */
 const RATE_MOVED = 0.1
+const STUTTER_NOTED_PCT = 1
 
 /** Whether somebody who knows the one wants to hear the other. */
 export function isMaterial(before: Advice | undefined, after: Advice): boolean {
   if (!before) return true
-  const told = ({ recommendation, stale, state }: Advice): string =>
-    JSON.stringify([recommendation, stale, (state?.freeze_time_pct ?? 0) > 0, (state?.stutter_time_pct ?? 0) >= 1])
+  const told = ({ recommendation, stale, freeze_in_progress, state }: Advice): string =>
+    JSON.stringify([
+      ...[recommendation, stale, freeze_in_progress, (state?.freeze_time_pct ?? 0) > 0],
+      (state?.stutter_time_pct ?? 0) >= STUTTER_NOTED_PCT,
+    ])
   const rate = ({ state }: Advice): number => state?.available_kbps.ewma_3s ?? 0
   return told(before) !== told(after) || Math.abs(rate(after) - rate(before)) > RATE_MOVED * rate(before)
 }

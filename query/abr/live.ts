@@ -4,7 +4,10 @@
  */
 import { Worker } from 'node:worker_threads'
 import type { Context } from '../../ingest/contract/events.ts'
+import type { GameClasses } from '../../ingest/runtime/config.ts'
 import type { Log } from '../../ingest/runtime/log.ts'
+import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
+import { scoreCell } from '../../ingest/store/experience/score.ts'
 import { AS_OF, FIRST_FIGURE, type FollowerOptions, type Handover, RUNG, WIDTH } from './follower.ts'
 import type { SessionState } from './state.ts'
 import { FIGURES, type Figures } from './window.ts'
@@ -14,10 +17,12 @@ export interface LiveSession {
   readonly context: Context
   /** When Kafka appended its newest event. */
   readonly as_of_ms: number
+  /** How often it speaks. */
+  readonly period_ms: number
 }
 
 export interface LiveVitals {
-  handedOver(sessions: number, follower: Handover['follower'], apply_ms: number): void
+  handedOver(sessions: LiveSessions, follower: Handover['follower'], apply_ms: number): void
 }
 
 /** How long a process that finds no Kafka calls itself not ready: dashboards have no need of it. */
@@ -31,35 +36,54 @@ export class LiveSessions {
   readonly #ids = new Map<number, string>()
   readonly #contexts = new Map<number, Context>()
   readonly #rungs: string[] = []
+  readonly #classes: GameClasses
   #figures = new Float64Array(SLOTS_AT_FIRST * WIDTH)
   #listeners = new Set<(changed: ReadonlySet<string>) => void>()
+  /** Up to when everybody was heard: see `Handover`. */
+  heard_ms = 0
+
+  constructor(classes: GameClasses = {}) {
+    this.#classes = classes
+  }
 
   get size(): number {
     return this.#slots.size
   }
 
-  apply({ opened, closed, slots, figures, rungs }: Handover): void {
+  /** Of the figures; a context is as large as its text. */
+  get bytes(): number {
+    return this.#figures.byteLength
+  }
+
+  apply({ opened, closed, slots, figures, rungs, follower }: Handover): void {
+    this.heard_ms = follower.heard_ms
     this.#rungs.push(...rungs)
     for (const { slot, session_id, context } of opened) {
-      this.#slots.set(session_id, slot)
-      this.#ids.set(slot, session_id)
+      if (this.#ids.get(slot) !== session_id) this.#open(slot, session_id)
       this.#contexts.set(slot, context)
-      if ((slot + 1) * WIDTH > this.#figures.length) this.#grow(slot + 1)
-      this.#figures[slot * WIDTH + AS_OF] = 0
     }
-    slots.forEach((slot, row) => {
+    for (const [row, slot] of slots.entries())
       this.#figures.set(figures.subarray(row * WIDTH, (row + 1) * WIDTH), slot * WIDTH)
-    })
     if (this.#listeners.size > 0) {
       const changed = new Set([...slots].map(slot => this.#ids.get(slot) ?? ''))
       for (const listener of this.#listeners) listener(changed)
     }
-    for (const slot of closed) {
-      const id = this.#ids.get(slot)
-      if (id !== undefined && this.#slots.get(id) === slot) this.#slots.delete(id)
-      this.#ids.delete(slot)
-      this.#contexts.delete(slot)
-    }
+    for (const slot of closed) this.#close(slot)
+  }
+
+  #open(slot: number, session_id: string): void {
+    this.#slots.set(session_id, slot)
+    this.#ids.set(slot, session_id)
+    if ((slot + 1) * WIDTH > this.#figures.length) this.#grow(slot + 1)
+    this.#figures[slot * WIDTH + AS_OF] = 0
+  }
+
+  #close(slot: number): void {
+    const id = this.#ids.get(slot)
+    // The same session may have come back, elsewhere.
+    if (id !== undefined && this.#slots.get(id) === slot) this.#slots.delete(id)
+    this.#ids.delete(slot)
+    this.#contexts.delete(slot)
   }
 
   #grow(slots: number): void {
@@ -74,6 +98,7 @@ export class LiveSessions {
     this.#ids.clear()
     this.#contexts.clear()
     this.#rungs.length = 0
+    this.heard_ms = 0
   }
 
   of(session_id: string): LiveSession | undefined {
@@ -83,13 +108,14 @@ export class LiveSessions {
     const as_of_ms = this.#figures[at + AS_OF] ?? 0
     if (as_of_ms === 0) return undefined
     const rung = this.#rungs[this.#figures[at + RUNG] ?? Number.NaN] ?? null
-    const figures = Object.fromEntries(
-      FIGURES.map((name, i) => {
-        const figure = this.#figures[at + FIRST_FIGURE + i] ?? Number.NaN
-        return [name, Number.isNaN(figure) ? null : figure]
-      }),
-    ) as Figures
-    return { state: stateOf(figures, rung), context: this.#contexts.get(slot) ?? {}, as_of_ms }
+    const figures = {} as Record<(typeof FIGURES)[number], number | null>
+    for (const [i, name] of FIGURES.entries()) {
+      const figure = this.#figures[at + FIRST_FIGURE + i] ?? Number.NaN
+      figures[name] = Number.isNaN(figure) ? null : figure
+    }
+    const context = this.#contexts.get(slot) ?? {}
+    const state = stateOf(figures, rung, context, this.#classes)
+    return { state, context, as_of_ms, period_ms: figures.period_ms ?? PERIOD_MS }
   }
 
   /** Hears which sessions changed. @returns how to stop */
@@ -99,24 +125,51 @@ export class LiveSessions {
   }
 }
 
-function stateOf(figures: Figures, rung: string | null): SessionState {
-  const {
-    samples,
-    available_last_kbps: last,
-    available_harmonic_mean_kbps: harmonic_mean,
-    available_ewma_3s_kbps: ewma_3s,
-    available_ewma_9s_kbps: ewma_9s,
-    available_stdev_kbps: stdev,
-    available_error_max_5: error_max_5,
-    ...rest
-  } = figures
+/** By convention. */
+const PERIOD_MS = 1_000
+
+export function stateOf(figures: Figures, rung: string | null, { game }: Context, classes: GameClasses): SessionState {
   return {
-    ...rest,
-    samples: samples ?? 0,
-    available_kbps: { last, harmonic_mean, ewma_3s, ewma_9s, stdev, error_max_5 },
+    bitrate_avg_kbps: figures.bitrate_avg_kbps,
+    target_bitrate_kbps: figures.target_bitrate_kbps,
+    available_kbps: {
+      last: figures.available_last_kbps,
+      harmonic_mean: figures.available_harmonic_mean_kbps,
+      ewma_3s: figures.available_ewma_3s_kbps,
+      ewma_9s: figures.available_ewma_9s_kbps,
+      stdev: figures.available_stdev_kbps,
+      error_max_5: figures.available_error_max_5,
+    },
+    rtt_p50_us: figures.rtt_p50_us,
+    jitter_p50_us: figures.jitter_p50_us,
+    packet_loss_pct: figures.packet_loss_pct,
+    fps_avg: figures.fps_avg,
+    frame_time_p95_us: figures.frame_time_p95_us,
+    late_frame_pct: figures.late_frame_pct,
+    stutter_time_pct: figures.stutter_time_pct,
+    freeze_time_pct: figures.freeze_time_pct,
+    open_frame_us: figures.open_frame_us,
+    mos_avg: scoreCell(
+      {
+        frames: figures.frames ?? 0,
+        frame_time_sum_us: figures.frame_time_sum_us ?? 0,
+        kbps: figures.bitrate_avg_kbps,
+        fps: figures.expected_fps,
+        pixels: figures.pixels,
+        rtt_us: figures.rtt_avg_us,
+      },
+      classesOf(classes[game ?? '']),
+    ).mos,
     rung,
+    samples: figures.samples ?? 0,
+    completeness_pct: figures.completeness_pct,
   }
 }
+
+const classesOf = ({ video, interaction }: GameClasses[string] = {}): typeof DEFAULT_CLASSES => ({
+  video: video ?? DEFAULT_CLASSES.video,
+  interaction: interaction ?? DEFAULT_CLASSES.interaction,
+})
 
 export interface Live {
   readonly sessions: LiveSessions
@@ -125,8 +178,8 @@ export interface Live {
   close(): Promise<void>
 }
 
-export function openLive(options: FollowerOptions, log: Log, vitals: LiveVitals): Live {
-  const sessions = new LiveSessions()
+export function openLive(options: FollowerOptions, classes: GameClasses, log: Log, vitals: LiveVitals): Live {
+  const sessions = new LiveSessions(classes)
   const opened_ms = performance.now()
   let caughtUp = false
   let closing = false
@@ -140,7 +193,7 @@ export function openLive(options: FollowerOptions, log: Log, vitals: LiveVitals)
       const begun = performance.now()
       sessions.apply(handover)
       caughtUp ||= handover.follower.caught_up
-      vitals.handedOver(sessions.size, handover.follower, performance.now() - begun)
+      vitals.handedOver(sessions, handover.follower, performance.now() - begun)
     })
     started.on('error', error => log.error({ error: error.message }, 'follower_died'))
     started.on('exit', () => {

@@ -31,7 +31,10 @@ export interface SessionState {
   readonly late_frame_pct: number | null
   readonly stutter_time_pct: number | null
   readonly freeze_time_pct: number | null
-  /** How long the frame on screen had been there when the last event was closed. */
+  /**
+   * How long the frame on screen has been there: when the last event was closed, and, once a session says nothing for more than two of
+   * its periods while others are heard, since then too.
+   */
   readonly open_frame_us: number | null
   readonly mos_avg: number | null
   /** The ladder step the last bitrate event named. */

@@ -12,6 +12,8 @@ import { bodyLimit } from 'hono/body-limit'
 import type { Log } from '../../ingest/runtime/log.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
+import { type Advisor, NO_PRIORS, nobody } from '../abr/advice.ts'
+import { DEFAULT_LADDER, parseLadder } from '../abr/ladder.ts'
 import type { Sharing } from '../metrics/sharing.ts'
 import { noted } from './access.ts'
 import { ASKING_LIMITS, type AskingLimits, createAsking } from './desk.ts'
@@ -22,6 +24,7 @@ import { openApiOf } from './openapi.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
+import { addAbrRoutes } from './routes/abr.ts'
 import { addAnnotationRoutes } from './routes/annotations.ts'
 import { addCompareRoute } from './routes/compare.ts'
 import { addDistributionRoutes } from './routes/distribution.ts'
@@ -52,6 +55,12 @@ export interface AppOptions {
   readonly asking?: Partial<AskingLimits>
   /** How long the answer to a question is handed to others who ask the same; default 0: each request asks for itself. */
   readonly share_ms?: number
+  /** Who is live and what is known of those like them. Default: nobody, nothing. */
+  readonly abr?: Partial<Advisor>
+  /** Undefined: ready. Otherwise what is waited for, beside the store. */
+  readonly waiting?: () => string | undefined
+  /** Ends what has no end. */
+  readonly stopping?: AbortSignal
 }
 
 type RoutesOf<Add> = Add extends (...given: never[]) => OpenAPIHono<RequestEnv, infer Routes> ? Routes : never
@@ -69,8 +78,16 @@ export type Api = Hono<
     RoutesOf<typeof addSessionTimelineRoutes> &
     RoutesOf<typeof addExportRoutes> &
     RoutesOf<typeof addRejectRoutes> &
-    RoutesOf<typeof addErasureRoutes>
+    RoutesOf<typeof addErasureRoutes> &
+    RoutesOf<typeof addAbrRoutes>
 >
+
+const UNADVISED: Advisor = {
+  ladder: parseLadder(DEFAULT_LADDER),
+  stale_after_ms: 5_000,
+  sessions: nobody(),
+  priors: NO_PRIORS,
+}
 
 const URL_MAX = 8_192
 const BODY_MAX = 64 * 1_024
@@ -116,12 +133,13 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addExportRoutes(app, { ...desk, askStreamed: streamed }, log)
   addRejectRoutes(app, desk)
   addErasureRoutes(app, store, desk.now)
+  addAbrRoutes(app, { ...UNADVISED, ...options.abr }, desk.now, options.stopping ?? new AbortController().signal)
   requirements = requirementsOf(app)
 
   addDocs(app)
   app.get('/livez', c => c.text('ok\n'))
   app.get('/readyz', async c => {
-    const waiting = await notReady(direct)
+    const waiting = (await notReady(direct)) ?? options.waiting?.()
     return waiting === undefined ? c.text('ready\n') : c.text(`${waiting}\n`, 503)
   })
   app.get('/metrics', async c =>

@@ -33,13 +33,20 @@ const CODES: Readonly<Record<string, MistakeCode>> = {
   b: 'bad_filter',
   baseline_from: 'bad_time',
   baseline_to: 'bad_time',
+  ladder: 'bad_ladder',
+  session_id: 'bad_session_id',
 }
 
 /** A text that `parse` makes something of; undefined is a misfit. */
-export const parsed = <T>(parse: (text: string) => T | undefined, expected: string, mistake?: MistakeCode) =>
+export const parsed = <T>(
+  parse: (text: string) => T | undefined,
+  expected: string,
+  mistake?: MistakeCode,
+  chars_max = TEXT_MAX,
+) =>
   z
     .string()
-    .max(TEXT_MAX)
+    .max(chars_max)
     .transform((text, context): T => {
       const value = parse(text)
       if (value !== undefined) return value
@@ -174,7 +181,8 @@ export function readMistake(issues: readonly unknown[]): Mistake {
   const unknown = issue?.keys?.[0]
   if (unknown !== undefined)
     return new Mistake('unknown_parameter', unknown.slice(0, TEXT_MAX), 'there is no such parameter here')
-  const name = String(issue?.path[0] ?? '')
-  const code = issue?.params?.mistake ?? CODES[name] ?? 'bad_parameter'
+  const path = issue?.path ?? []
+  const name = path.join('.')
+  const code = issue?.params?.mistake ?? CODES[String(path.at(-1))] ?? CODES[String(path[0])] ?? 'bad_parameter'
   return new Mistake(code, name === '' ? undefined : name, issue?.message ?? 'does not fit')
 }

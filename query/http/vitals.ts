@@ -1,5 +1,7 @@
 /** The API's vitals, all in one place, each with its sentence. Prometheus text on `/metrics`. */
+
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { LiveVitals } from '../abr/live.ts'
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
@@ -9,6 +11,7 @@ export function createQueryVitals() {
   collectDefaultMetrics({ register: registry })
   return {
     registry,
+    live: liveVitals(registers),
     requestSeconds: new Histogram({
       name: 'query_request_seconds',
       help: 'Time from a request to its answer, by route as declared and status',
@@ -61,6 +64,37 @@ export function createQueryVitals() {
       labelNames: ['lane'],
       registers,
     }),
+  }
+}
+
+/** Of what adaptive-bitrate logic is told: the live sessions in memory, and the worker that follows the topic for them. */
+function liveVitals(registers: Registry[]): LiveVitals {
+  const gauge = (name: string, help: string) => new Gauge({ name, help, registers })
+  const seconds = (name: string, help: string) => new Histogram({ name, help, buckets: SECONDS, registers })
+  const sessions = gauge('abr_live_sessions', 'Sessions whose last ten seconds are in memory')
+  const bytes = gauge('abr_live_bytes', 'Memory that their figures take')
+  const heard = gauge('abr_heard_timestamp_seconds', 'Up to when all of the topic was heard; 0: unknown')
+  const lag = gauge('abr_follower_lag', 'Messages of the topic that were not heard yet')
+  const waiting = gauge('abr_follower_waiting_sessions', 'Sessions whose news wait to be taken over')
+  const refused = gauge('abr_follower_refused', 'Messages that the contract refuses, since the follower started')
+  const leftOut = gauge(
+    'abr_follower_left_out',
+    'Events of sessions beyond ABR_SESSIONS_MAX, since the follower started',
+  )
+  const refresh = seconds('abr_refresh_seconds', 'Time the follower took for the figures of those who changed')
+  const apply = seconds('abr_apply_seconds', 'Time the requests were held up while they were taken over')
+  return {
+    handedOver(live, follower, apply_ms) {
+      sessions.set(live.size)
+      bytes.set(live.bytes)
+      heard.set(follower.heard_ms / 1_000)
+      lag.set(follower.lag)
+      waiting.set(follower.waiting)
+      refused.set(follower.refused)
+      leftOut.set(follower.left_out)
+      refresh.observe(follower.refresh_ms / 1_000)
+      apply.observe(apply_ms / 1_000)
+    },
   }
 }
 

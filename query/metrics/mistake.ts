@@ -18,6 +18,8 @@ export const MISTAKES = [
   'bad_limit',
   'bad_order',
   'bad_session_id',
+  'bad_ladder',
+  'unknown_rung',
   'bad_parameter',
   'no_distribution',
   'bad_condition',
