@@ -129,6 +129,17 @@ export class LiveSessions {
 const PERIOD_MS = 1_000
 
 export function stateOf(figures: Figures, rung: string | null, { game }: Context, classes: GameClasses): SessionState {
+  const { mos, flags } = scoreCell(
+    {
+      frames: figures.frames ?? 0,
+      frame_time_sum_us: figures.frame_time_sum_us ?? 0,
+      kbps: figures.bitrate_avg_kbps,
+      fps: figures.expected_fps,
+      pixels: figures.pixels,
+      rtt_us: figures.rtt_avg_us,
+    },
+    classesOf(classes[game ?? '']),
+  )
   return {
     bitrate_avg_kbps: figures.bitrate_avg_kbps,
     target_bitrate_kbps: figures.target_bitrate_kbps,
@@ -149,17 +160,8 @@ export function stateOf(figures: Figures, rung: string | null, { game }: Context
     stutter_time_pct: figures.stutter_time_pct,
     freeze_time_pct: figures.freeze_time_pct,
     open_frame_us: figures.open_frame_us,
-    mos_avg: scoreCell(
-      {
-        frames: figures.frames ?? 0,
-        frame_time_sum_us: figures.frame_time_sum_us ?? 0,
-        kbps: figures.bitrate_avg_kbps,
-        fps: figures.expected_fps,
-        pixels: figures.pixels,
-        rtt_us: figures.rtt_avg_us,
-      },
-      classesOf(classes[game ?? '']),
-    ).mos,
+    // As the metric has it: outside the model there is no score to go by.
+    mos_avg: flags.length === 0 ? mos : null,
     rung,
     samples: figures.samples ?? 0,
     completeness_pct: figures.completeness_pct,
