@@ -76,8 +76,13 @@ export class PriorReader {
 
 const pause = (ms: number, signal: AbortSignal): Promise<void> => sleep(ms, undefined, { signal }).catch(() => {})
 
-export function openPriors(ask: Ask, log: Log, vitals: PriorVitals, options?: PriorOptions): PriorSource {
-  const reader = new PriorReader(ask, options)
+export interface PriorSettings {
+  readonly priors?: PriorOptions
+  readonly every_ms?: number
+}
+
+export function openPriors(ask: Ask, log: Log, vitals: PriorVitals, settings: PriorSettings = {}): PriorSource {
+  const reader = new PriorReader(ask, settings.priors)
   const stopping = new AbortController()
   const { signal } = stopping
   let priors: Priors | undefined
@@ -98,7 +103,7 @@ export function openPriors(ask: Ask, log: Log, vitals: PriorVitals, options?: Pr
         if (!failing) log.warn({ error: error instanceof Error ? error.message : String(error) }, 'priors_not_read')
         failing = true
       }
-      await pause(REFRESH_EVERY_MS, signal)
+      await pause(settings.every_ms ?? REFRESH_EVERY_MS, signal)
     }
   }
 
