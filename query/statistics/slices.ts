@@ -16,12 +16,12 @@ export function atOnce<Result>(steps: Steps<Result>): Result {
   }
 }
 
-export async function inSlices<Result>(steps: Steps<Result>): Promise<Result> {
+export async function inSlices<Result>(steps: Steps<Result>, slice_ms = SLICE_MS): Promise<Result> {
   let begun = performance.now()
   for (;;) {
     const { done, value } = steps.next()
     if (done) return value
-    if (performance.now() - begun < SLICE_MS) continue
+    if (performance.now() - begun < slice_ms) continue
     await breathe()
     begun = performance.now()
   }

@@ -1,0 +1,169 @@
+/**
+ * Whose evidence is known, and whose is to be read next: the sessions of the last day, one entry each, at most so many. Of more, some are
+ * drawn by lot, which follows from their id, so that each has the same chance and the same ones stay. Pure.
+ *
+ * A session is read when it is first heard of, again whenever it has become twice as long, and once more when it is over: however long it
+ * plays, its events are read three times at most on average.
+ */
+import { z } from 'zod'
+import { SESSIONS_TABLE } from '../../ingest/store/sessions.ts'
+import { TIERS } from '../../ingest/store/settle.ts'
+import { METRICS } from '../metrics/catalogue.ts'
+import type { Question } from '../metrics/question.ts'
+import { moment } from '../metrics/sql.ts'
+import { PRIOR_DIMENSIONS, type PriorContext, type PriorSession } from './priors.ts'
+import { EVIDENCE_S, INTERVALS_MIN, type SustainedRow } from './priors-evidence.ts'
+
+export const PAST_S = 86_400
+/** Longer than anybody plays: sessions stand in the order of their beginning. */
+const LIFE_MAX_S = 2 * 86_400
+/** Who played better than this sustained it. */
+const STUTTER_MAX_PCT = 1
+const OVER_AFTER_S = 300
+export const LOTS = 65_536
+/** Sessions of one question. */
+const BATCH = 250
+const HOUR_S = TIERS.hour.seconds
+/** A session was heard of last within so long from `last` on. */
+const CELL_S = TIERS['10s'].seconds
+
+const named = z.string().transform(text => (text === '' ? undefined : text))
+const sessionRow = z.object({
+  id: z.string(),
+  first: z.number(),
+  last: z.number(),
+  lot: z.number(),
+  settled_us: z.number(),
+  stutter_time_pct: z.number().nullable(),
+  labels: z.tuple([named, named, named, named, named]),
+})
+export type SessionRow = z.infer<typeof sessionRow>
+
+/** A page of the answer. */
+export const PAGE = 500
+const SESSIONS = `SELECT toString(session_id) AS id, toUnixTimestamp(t) AS first, toUnixTimestamp(last_t) AS last,
+  cityHash64(session_id) % ${LOTS} AS lot, toUnixTimestamp64Micro(settled_at) AS settled_us,
+  ${METRICS.stutter_time_pct.value} AS stutter_time_pct, [${PRIOR_DIMENSIONS.map(name => `toString(${name})`)}] AS labels
+FROM ${SESSIONS_TABLE} FINAL
+WHERE t >= ${moment('from')} - ${LIFE_MAX_S} AND last_t >= ${moment('from')} AND intervals >= ${INTERVALS_MIN}
+  AND lot < {lots:UInt32} AND (settled_us, id) > ({settled_us:Int64}, {id:String})
+ORDER BY settled_us, id LIMIT ${PAGE}`
+
+/** Sessions that were settled since, the longest ago first. */
+export const sessionsQuestion = (from: number, lots: number, after: Cursor): Question<SessionRow> => ({
+  id: 'prior_sessions',
+  sql: SESSIONS,
+  params: { from, lots, ...after },
+  row: sessionRow,
+})
+
+/** Up to which settled session everything was seen. */
+export interface Cursor {
+  readonly settled_us: number
+  readonly id: string
+}
+export const BEGINNING: Cursor = { settled_us: 0, id: '' }
+
+/** What is to be asked. */
+export interface Batch {
+  readonly ids: readonly string[]
+  readonly from: number
+  readonly to: number
+}
+
+interface Entry {
+  row: SessionRow
+  /** Up to when its events were read; undefined: never. */
+  read_until?: number
+  /** Undefined: it said too little. */
+  evidence?: Omit<PriorSession, 'context'> | undefined
+}
+
+export class PriorSessions {
+  readonly #entries = new Map<string, Entry>()
+  readonly #sessions_max: number
+  #lots = LOTS
+
+  constructor(sessions_max: number) {
+    this.#sessions_max = sessions_max
+  }
+
+  /** Sessions with a lot below this are kept. */
+  get lots(): number {
+    return this.#lots
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  hear(rows: readonly SessionRow[]): void {
+    for (const row of rows) {
+      const entry = this.#entries.get(row.id)
+      if (entry) entry.row = row
+      else if (row.lot < this.#lots) this.#entries.set(row.id, { row })
+    }
+    while (this.#entries.size > this.#sessions_max && this.#lots > 1) {
+      this.#lots = Math.floor(this.#lots / 2)
+      this.#drop(({ row }) => row.lot >= this.#lots)
+    }
+  }
+
+  forgetBefore(from: number): void {
+    this.#drop(({ row }) => row.last < from)
+    // Fewer play than did: those to come are drawn more often again.
+    if (this.#entries.size < this.#sessions_max / 4) this.#lots = Math.min(LOTS, this.#lots * 2)
+  }
+
+  #drop(which: (entry: Entry) => boolean): void {
+    for (const [id, entry] of this.#entries) if (which(entry)) this.#entries.delete(id)
+  }
+
+  /** Who is to be read now, those of the last hour first: they tell most of what is now. */
+  due(now_s: number): Batch[] {
+    const hours = new Map<number, SessionRow[]>()
+    for (const { row, read_until } of this.#entries.values()) {
+      if (!isDue(row, read_until, now_s)) continue
+      const hour = Math.floor(row.last / HOUR_S)
+      const rows = hours.get(hour)
+      if (rows) rows.push(row)
+      else hours.set(hour, [row])
+    }
+    return [...hours].sort(([a], [b]) => b - a).flatMap(([, rows]) => batchesOf(rows))
+  }
+
+  /** What was answered of the batch: who is not in it said too little. */
+  read({ ids }: Batch, rows: readonly SustainedRow[]): void {
+    const byId = new Map(rows.map(row => [row.id, row]))
+    for (const id of ids) {
+      const entry = this.#entries.get(id)
+      if (!entry) continue
+      entry.read_until = entry.row.last
+      entry.evidence = byId.get(id)
+    }
+  }
+
+  /** Those that played well, with what they sustained. */
+  *sustained(): Generator<PriorSession> {
+    for (const { row, evidence } of this.#entries.values()) {
+      if (!evidence || row.stutter_time_pct === null || row.stutter_time_pct >= STUTTER_MAX_PCT) continue
+      yield { ...evidence, context: contextOf(row) }
+    }
+  }
+}
+
+function isDue({ first, last }: SessionRow, read_until: number | undefined, now_s: number): boolean {
+  if (read_until === undefined) return true
+  return last > read_until && (last - first >= 2 * (read_until - first) || now_s - last > OVER_AFTER_S)
+}
+
+/** Rows of all others who played meanwhile are passed over in each: few, and none over more time than an hour and a session. */
+const batchesOf = (rows: readonly SessionRow[]): Batch[] =>
+  Array.from({ length: Math.ceil(rows.length / BATCH) }, (_, i) => {
+    const some = rows.slice(i * BATCH, (i + 1) * BATCH)
+    const lasts = some.map(({ last }) => last)
+    return { ids: some.map(({ id }) => id), from: Math.min(...lasts) - EVIDENCE_S, to: Math.max(...lasts) + CELL_S }
+  })
+
+const contextOf = ({ labels }: SessionRow): PriorContext =>
+  Object.fromEntries(PRIOR_DIMENSIONS.map((name, i) => [name, labels[i]] as const).filter(([, value]) => value))
