@@ -12,6 +12,7 @@ import { onSignal, runShutdown } from '../ingest/runtime/shutdown.ts'
 import { retentionOf } from '../ingest/store/migrate.ts'
 import { DEFAULT_LADDER, type Ladder, parseLadder } from './abr/ladder.ts'
 import { openLive } from './abr/live.ts'
+import { openPriors } from './abr/priors-refresh.ts'
 import { type Connection, connect } from './connection.ts'
 import { createApp } from './http/app.ts'
 import { openKeys } from './http/keys.ts'
@@ -63,6 +64,13 @@ async function run(): Promise<void> {
     log,
     vitals.live,
   )
+  const observe = (question: string, seconds: number, ok: boolean): void =>
+    vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds)
+  const priors = openPriors(createAsk(connection.store, observe), log, vitals.priors, {
+    sessions_min: config.ABR_PRIOR_SESSIONS_MIN,
+    start_share: config.ABR_START_PERCENTILE / 100,
+    cap_share: config.ABR_CAP_PERCENTILE / 100,
+  })
   const stopping = new AbortController()
   const app = createApp({
     store: connection.store,
@@ -77,7 +85,7 @@ async function run(): Promise<void> {
     },
     asking: { rows_max: config.API_ROWS_MAX },
     share_ms: SHARE_MS,
-    abr: { ladder, stale_after_ms: config.ABR_STALE_AFTER_MS, sessions: live.sessions },
+    abr: { ladder, stale_after_ms: config.ABR_STALE_AFTER_MS, sessions: live.sessions, priors },
     waiting: live.notReady,
     stopping: stopping.signal,
   })
@@ -97,7 +105,7 @@ async function run(): Promise<void> {
         {
           name: 'close',
           deadline_ms: 2_000,
-          run: () => Promise.all([watching, live.close(), connection.store.close()]),
+          run: () => Promise.all([watching, live.close(), priors.close(), connection.store.close()]),
         },
       ],
       log,

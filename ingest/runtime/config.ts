@@ -59,6 +59,9 @@ const variables = z.object({
   ABR_LADDER: z.string().max(2_048).optional(),
   ABR_STALE_AFTER_MS: whole(1_000, 600_000).default(5_000),
   ABR_SESSIONS_MAX: whole(1, 10_000_000).default(200_000),
+  ABR_PRIOR_SESSIONS_MIN: whole(3, 100_000).default(30),
+  ABR_START_PERCENTILE: whole(1, 99).default(25),
+  ABR_CAP_PERCENTILE: whole(1, 99).default(90),
   API_ROWS_MAX: whole(1, 1_000_000_000_000).default(200_000_000),
   INGEST_VITALS_PORT: whole(0, 65_535).default(19100),
 

@@ -5,6 +5,7 @@
 import type { Context } from '../../ingest/contract/events.ts'
 import type { Ladder } from './ladder.ts'
 import { type LiveSession, LiveSessions } from './live.ts'
+import type { PriorSource } from './priors-refresh.ts'
 import { isFrozen, recommend, safeDefault } from './recommend.ts'
 import type { Prior, Reason, Rung, SessionState, Standing } from './state.ts'
 
@@ -35,22 +36,15 @@ export interface Advice {
   readonly prior: Prior | null
 }
 
-/** Where priors come from, as of when. */
-export interface Priors {
-  readonly of: (context: Context) => Prior | undefined
-  /** When they were last read from the store; undefined: never. */
-  readonly as_of_ms: () => number | undefined
-}
-
 /** What every answer is made of. */
 export interface Advisor {
   readonly ladder: Ladder
   readonly stale_after_ms: number
   readonly sessions: LiveSessions
-  readonly priors: Priors
+  readonly priors: Pick<PriorSource, 'priorOf' | 'as_of_ms'>
 }
 
-export const NO_PRIORS: Priors = { of: () => undefined, as_of_ms: () => undefined }
+export const NO_PRIORS: Advisor['priors'] = { priorOf: () => undefined, as_of_ms: null }
 /** Of whom nobody is heard. */
 export const nobody = (): LiveSessions => new LiveSessions()
 
@@ -71,7 +65,7 @@ export function adviceOn(
 ): Advice {
   const live = sessions.of(session_id)
   const state = live && sinceThen(live, sessions.heard_ms)
-  const prior = priors.of({ ...context, ...live?.context })
+  const prior = priors.priorOf({ ...context, ...live?.context })
   // A broker's clock may be ahead of ours; nothing is younger than now.
   const age_ms = live ? Math.max(0, now_ms - live.as_of_ms) : null
   const stale = age_ms === null || age_ms > stale_after_ms
@@ -100,14 +94,14 @@ export type PriorAdvice = Omit<Advice, 'session_id' | 'freeze_in_progress' | 'st
 
 /** Of no session in particular: where one like it should begin. */
 export function priorAdvice({ ladder, priors }: Advisor, context: Context, now_ms: number): PriorAdvice {
-  const prior = priors.of(context)
-  const as_of_ms = priors.as_of_ms()
-  const age_ms = as_of_ms === undefined ? null : Math.max(0, now_ms - as_of_ms)
+  const prior = priors.priorOf(context)
+  const { as_of_ms } = priors
+  const age_ms = as_of_ms === null ? null : Math.max(0, now_ms - as_of_ms)
   const stale = age_ms === null || age_ms > PRIORS_STALE_AFTER_MS
   const begin = recommend(ladder, undefined, prior)
   const { rung, target_bitrate_kbps } = recommend(ladder, undefined, undefined)
   return {
-    as_of: as_of_ms === undefined ? null : new Date(as_of_ms).toISOString(),
+    as_of: as_of_ms === null ? null : new Date(as_of_ms).toISOString(),
     age_ms,
     stale,
     valid_for_ms: age_ms === null ? 0 : Math.max(0, PRIORS_STALE_AFTER_MS - age_ms),

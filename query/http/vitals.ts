@@ -2,6 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { LiveVitals } from '../abr/live.ts'
+import type { PriorVitals } from '../abr/priors-refresh.ts'
 
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
@@ -12,6 +13,7 @@ export function createQueryVitals() {
   return {
     registry,
     live: liveVitals(registers),
+    priors: priorVitals(registers),
     requestSeconds: new Histogram({
       name: 'query_request_seconds',
       help: 'Time from a request to its answer, by route as declared and status',
@@ -94,6 +96,21 @@ function liveVitals(registers: Registry[]): LiveVitals {
       leftOut.set(follower.left_out)
       refresh.observe(follower.refresh_ms / 1_000)
       apply.observe(apply_ms / 1_000)
+    },
+  }
+}
+
+/** Of what sessions like one sustained: read every minute. */
+function priorVitals(registers: Registry[]): PriorVitals {
+  const gauge = (name: string, help: string) => new Gauge({ name, help, registers })
+  const sessions = gauge('abr_prior_sessions', 'Sessions whose evidence the priors stand on')
+  const as_of = gauge('abr_prior_timestamp_seconds', 'When they were read last; 0: never')
+  const refresh = gauge('abr_prior_refresh_seconds', 'How long reading and computing them took, pauses included')
+  return {
+    refreshed(count, seconds) {
+      sessions.set(count)
+      as_of.set(Date.now() / 1_000)
+      refresh.set(seconds)
     },
   }
 }
