@@ -67,9 +67,11 @@ async function run(): Promise<void> {
   const observe = (question: string, seconds: number, ok: boolean): void =>
     vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds)
   const priors = openPriors(createAsk(connection.store, observe), log, vitals.priors, {
-    sessions_min: config.ABR_PRIOR_SESSIONS_MIN,
-    start_share: config.ABR_START_PERCENTILE / 100,
-    cap_share: config.ABR_CAP_PERCENTILE / 100,
+    priors: {
+      sessions_min: config.ABR_PRIOR_SESSIONS_MIN,
+      start_share: config.ABR_START_PERCENTILE / 100,
+      cap_share: config.ABR_CAP_PERCENTILE / 100,
+    },
   })
   const stopping = new AbortController()
   const app = createApp({

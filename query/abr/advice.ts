@@ -69,7 +69,8 @@ export function adviceOn(
   // A broker's clock may be ahead of ours; nothing is younger than now.
   const age_ms = live ? Math.max(0, now_ms - live.as_of_ms) : null
   const stale = age_ms === null || age_ms > stale_after_ms
-  const safe = safeDefault(ladder, state, standing)
+  // By what it said itself: silence may as well be ours.
+  const safe = safeDefault(ladder, live?.state, standing)
   const fresh = recommend(ladder, stale ? undefined : state, prior, standing)
   return {
     session_id,

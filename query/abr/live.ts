@@ -180,6 +180,15 @@ export interface Live {
   close(): Promise<void>
 }
 
+/** Compiled or not, the worker's file has this one's ending. A worker of Node 20 does not inherit what makes TypeScript run. */
+function startWorker(workerData: FollowerOptions): Worker {
+  const given = { workerData, name: 'follower' }
+  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./follower.js', import.meta.url), given)
+  const file = JSON.stringify(new URL('./follower.ts', import.meta.url).href)
+  const code = `import('tsx/esm/api').then(({ register }) => { register(); return import(${file}) })`
+  return new Worker(code, { ...given, eval: true })
+}
+
 export function openLive(options: FollowerOptions, classes: GameClasses, log: Log, vitals: LiveVitals): Live {
   const sessions = new LiveSessions(classes)
   const opened_ms = performance.now()
@@ -188,9 +197,7 @@ export function openLive(options: FollowerOptions, classes: GameClasses, log: Lo
   let worker = start()
 
   function start(): Worker {
-    // Compiled or not, the worker's file has this one's ending.
-    const file = new URL(`./follower${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url)
-    const started = new Worker(file, { workerData: options, name: 'follower' })
+    const started = startWorker(options)
     started.on('message', (handover: Handover) => {
       const begun = performance.now()
       sessions.apply(handover)
