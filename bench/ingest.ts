@@ -3,21 +3,13 @@
  * Backlog: the topic is filled, then an ingester starts and works it off. Freshness: the load runs beside it at a steady rate.
  */
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
-import { readConfig } from '../ingest/runtime/config.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { due10s, dueCoarser } from '../ingest/store/settle.ts'
-import { brokerPart } from '../local/kafka/broker.ts'
 import { wholeFrom } from '../local/number.ts'
-import { clickHousePart, ingesterPart } from '../local/parts.ts'
-import { freePort } from '../local/ports.ts'
-import { type Part, startPart } from '../local/supervise.ts'
+import { ingesterPart } from '../local/parts.ts'
+import { cpuSeconds, ended, onStage, peakMb, percentile, produce, type Stage } from './stage.ts'
 
 interface Flags {
   readonly sessions: number
@@ -41,90 +33,52 @@ new Command('npm run bench:ingest --')
   .action((flags: Flags) => bench(flags))
   .parseAsync()
 
-const TOPIC = 'bench.events'
-const TICK_MS = 1_000 / 100
-
-const cpuSeconds = (pid: number | undefined): number => {
-  if (pid === undefined) return 0
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
-  return ((Number(fields[11]) + Number(fields[12])) * TICK_MS) / 1_000
+async function bench(flags: Flags): Promise<void> {
+  await onStage({}, stage => measure(flags, stage))
 }
-const peakMb = (pid: number | undefined): number =>
-  Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
 
-const percentile = (values: readonly number[], p: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ?? Number.NaN
+async function measure({ sessions, seconds, rate, freshFor }: Flags, stage: Stage): Promise<void> {
+  const { config, environment, brokers, broker, clickhouse, start } = stage
+  const store = openStore(config.clickhouse)
 
-async function bench({ sessions, seconds, rate, freshFor }: Flags): Promise<void> {
-  const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
-  const parts: Part[] = []
-  const start = async (spec: Parameters<typeof startPart>[0]): Promise<Part> => {
-    const part = await startPart(spec, { data_dir, report: () => {}, restart: false })
-    parts.push(part)
-    return part
+  const total = sessions * seconds * 2
+  console.log(`backlog: ${total} events of ${sessions} sessions`)
+  await ended(produce(brokers, sessions, seconds, 0, () => {}))
+  const cpuOf = () => ({ broker: cpuSeconds(broker.pid), clickhouse: cpuSeconds(clickhouse.pid) })
+  const before = cpuOf()
+  const ingester = await start(ingesterPart({ config, environment }))
+  const startup = cpuSeconds(ingester.pid)
+  const begun = performance.now()
+  let stored_s = 0
+  for (;;) {
+    const rows = await count(store)
+    if (stored_s === 0 && rows >= total) stored_s = (performance.now() - begun) / 1_000
+    if (stored_s > 0 && (await due10s(store, 0)).length === 0 && (await dueCoarser(store, 'minute', 0)).length <= 1)
+      break
+    await sleep(250)
   }
-  try {
-    const [kafka_port, clickhouse_port, vitals_port] = [await freePort(), await freePort(), await freePort()]
-    const brokers = `127.0.0.1:${kafka_port}`
-    const environment = {
-      ...process.env,
-      DATA_DIR: data_dir,
-      CLICKHOUSE_PORT: String(clickhouse_port),
-      CLICKHOUSE_URL: undefined,
-      KAFKA_BROKERS: brokers,
-      KAFKA_TOPIC: TOPIC,
-      INGEST_VITALS_PORT: String(vitals_port),
-    }
-    console.log(`machine: ${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`)
-    const broker = await start(brokerPart({ data_dir, port: kafka_port, environment: process.env }))
-    const clickhouse = await start(clickHousePart({ config: readConfig(environment), environment }))
-    const config = readConfig(environment)
-    // Once for the tables and the topic.
-    await (await start(ingesterPart({ config, environment }))).stop()
-    const store = openStore(config.clickhouse)
-
-    const total = sessions * seconds * 2
-    console.log(`backlog: ${total} events of ${sessions} sessions`)
-    await ended(produce(brokers, sessions, seconds, 0, () => {}))
-    const cpuOf = () => ({ broker: cpuSeconds(broker.pid), clickhouse: cpuSeconds(clickhouse.pid) })
-    const before = cpuOf()
-    const ingester = await start(ingesterPart({ config, environment }))
-    const startup = cpuSeconds(ingester.pid)
-    const begun = performance.now()
-    let stored_s = 0
-    for (;;) {
-      const rows = await count(store)
-      if (stored_s === 0 && rows >= total) stored_s = (performance.now() - begun) / 1_000
-      if (stored_s > 0 && (await due10s(store, 0)).length === 0 && (await dueCoarser(store, 'minute', 0)).length <= 1)
-        break
-      await sleep(250)
-    }
-    const settled_s = (performance.now() - begun) / 1_000
-    const after = cpuOf()
-    const micros = (cpu_s: number) => `${((cpu_s * 1e6) / total).toFixed(1)} µs`
-    const cpu = {
-      ingester: cpuSeconds(ingester.pid) - startup,
-      clickhouse: after.clickhouse - before.clickhouse,
-      broker: after.broker - before.broker,
-    }
-    console.table({
-      'rows stored and read back': { 'events/s': Math.round(total / stored_s), seconds: stored_s.toFixed(1) },
-      'cells settled too': { 'events/s': Math.round(total / settled_s), seconds: settled_s.toFixed(1) },
-    })
-    console.table({
-      ingester: { 'CPU per event': micros(cpu.ingester), 'peak MB': Math.round(peakMb(ingester.pid)) },
-      clickhouse: { 'CPU per event': micros(cpu.clickhouse), 'peak MB': Math.round(peakMb(clickhouse.pid)) },
-      broker: { 'CPU per event': micros(cpu.broker), 'peak MB': Math.round(peakMb(broker.pid)) },
-      all: { 'CPU per event': micros(cpu.ingester + cpu.clickhouse + cpu.broker), 'peak MB': '' },
-    })
-    console.log(await vitals(vitals_port))
-
-    if (rate > 0) await freshness(store, brokers, rate, freshFor)
-    await store.close()
-  } finally {
-    for (const part of parts.reverse()) await part.stop()
-    rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
+  const settled_s = (performance.now() - begun) / 1_000
+  const after = cpuOf()
+  const micros = (cpu_s: number) => `${((cpu_s * 1e6) / total).toFixed(1)} µs`
+  const cpu = {
+    ingester: cpuSeconds(ingester.pid) - startup,
+    clickhouse: after.clickhouse - before.clickhouse,
+    broker: after.broker - before.broker,
   }
+  console.table({
+    'rows stored and read back': { 'events/s': Math.round(total / stored_s), seconds: stored_s.toFixed(1) },
+    'cells settled too': { 'events/s': Math.round(total / settled_s), seconds: settled_s.toFixed(1) },
+  })
+  console.table({
+    ingester: { 'CPU per event': micros(cpu.ingester), 'peak MB': Math.round(peakMb(ingester.pid)) },
+    clickhouse: { 'CPU per event': micros(cpu.clickhouse), 'peak MB': Math.round(peakMb(clickhouse.pid)) },
+    broker: { 'CPU per event': micros(cpu.broker), 'peak MB': Math.round(peakMb(broker.pid)) },
+    all: { 'CPU per event': micros(cpu.ingester + cpu.clickhouse + cpu.broker), 'peak MB': '' },
+  })
+  console.log(await vitals(config.INGEST_VITALS_PORT))
+
+  if (rate > 0) await freshness(store, brokers, rate, freshFor)
+  await store.close()
 }
 
 const count = async (store: Store): Promise<number> =>
@@ -139,36 +93,6 @@ async function vitals(port: number): Promise<string> {
     .filter(line => wanted.test(line))
     .join('\n')
 }
-
-function produce(
-  brokers: string,
-  sessions: number,
-  seconds: number,
-  rate: number,
-  onLine: (line: string) => void,
-): ChildProcess {
-  const child = spawn(
-    process.execPath,
-    [
-      '--import',
-      'tsx',
-      join(import.meta.dirname, 'producer.ts'),
-      brokers,
-      TOPIC,
-      String(sessions),
-      String(seconds),
-      String(rate),
-    ],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  )
-  createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', onLine)
-  return child
-}
-
-const ended = (child: ChildProcess): Promise<void> =>
-  new Promise((resolve, reject) => {
-    child.on('close', code => (code === 0 ? resolve() : reject(new Error(`the producer ended with ${code}`))))
-  })
 
 /** From the produce call to visible in raw, by counting rows: a request is visible when as many rows are there as were produced by then. */
 async function freshness(store: Store, brokers: string, rate: number, seconds: number): Promise<void> {

@@ -79,7 +79,8 @@ interface Session {
   told: boolean
 }
 
-class Follower {
+/** Everything but the thread: what is heard, and what is handed over. */
+export class Follower {
   readonly #options: FollowerOptions
   readonly #sessions = new Map<string, Session>()
   /** In the order in which they changed first. */
@@ -147,7 +148,7 @@ class Follower {
   }
 
   async #onBatch({ partition, messages, last_offset, high_watermark }: FetchedBatch): Promise<void> {
-    for (const { key, value, timestamp } of messages) this.#hear(value, key, Number(timestamp))
+    for (const { key, value, timestamp } of messages) this.hear(value, key, Number(timestamp))
     this.#lags.set(partition, Math.max(0, high_watermark - last_offset - 1))
     this.#passed(partition, last_offset + 1)
   }
@@ -159,7 +160,8 @@ class Follower {
     this.#caughtUp ||= this.#awaited.size === 0
   }
 
-  #hear(value: Buffer | null, key: Buffer | null, appended_at_ms: number): void {
+  /** One message. */
+  hear(value: Buffer | null, key: Buffer | null, appended_at_ms: number): void {
     this.#appended_ms = Math.max(this.#appended_ms, appended_at_ms)
     const decoded = decode(value, key, appended_at_ms, this.#options.limits)
     if ('refusal' in decoded) {
