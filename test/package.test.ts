@@ -48,12 +48,24 @@ test('every entry point is there for plain node, and what it emits is an event',
 })
 
 test('the TypeScript of the README compiles against it', async () => {
-  const blocks = [...readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(([, ts]) => ts)
+  const blocks = [...readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(
+    ([, ts]) => ts,
+  )
   expect(blocks.length).toBeGreaterThanOrEqual(2)
   // What the reader brings along.
   const given = 'declare const session_id: string, key: string, started_at_ms: number'
   writeFileSync(join(theirs, 'readme.ts'), [given, ...blocks].join('\n'))
-  const flags = ['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext', '--skipLibCheck', '--types', 'node']
+  const flags = [
+    '--noEmit',
+    '--strict',
+    '--target',
+    'es2023',
+    '--module',
+    'nodenext',
+    '--skipLibCheck',
+    '--types',
+    'node',
+  ]
   await run(join(ROOT, 'node_modules/.bin/tsc'), [...flags, 'readme.ts'], { cwd: theirs }).catch(
     (error: { stdout: string }) => expect.fail(error.stdout),
   )
