@@ -24,8 +24,9 @@ export default defineConfig({
     pool: 'forks',
     // The broker, the engine and what a test starts itself need the cores too.
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Deadlines for what hangs, not for what is slow: the machine may be busy with something else entirely.
+    testTimeout: 120_000,
+    hookTimeout: 300_000,
     // Broker and engine end in order, which on a busy machine takes its time.
     teardownTimeout: 60_000,
     projects: [

@@ -24,7 +24,7 @@ describe('while events flow', () => {
       async window => {
         expect(await field.shoot({ kind, window }, lane++), 'the window opened and the shot landed').toBe(true)
       },
-      180_000,
+      300_000,
     )
   }
 })
@@ -34,4 +34,4 @@ test('after all of that nothing is lost, nothing is doubled, and everything says
   expect(verdict).toEqual({ lost: 0, doubled: 0, different: 0, wrong_cells: 0, wrong_minutes: 0 })
   expect(audit.reduce((sum, row) => sum + row.next - row.first, 0)).toBeGreaterThanOrEqual(field.produced)
   expect(audit.every(row => row.expired === 0)).toBe(true)
-}, 400_000)
+}, 600_000)

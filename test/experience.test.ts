@@ -130,6 +130,16 @@ describe('G.1072', () => {
     expect(rates).not.toEqual([...rates].sort((a, b) => a - b))
   })
 
+  test('is not monotone in the class of the pictures either: at a good bitrate the highest is not the strictest', () => {
+    const as = (bitrate_mbps: number) =>
+      VIDEO_CLASSES.map(video => mos({ bitrate_mbps }, { flr_pct: 0 }, { video, interaction: 'high' }))
+    const [low = 0, medium = 0, high = 0] = as(20)
+    expect(low).toBeGreaterThan(high)
+    expect(high).toBeGreaterThan(medium)
+    const poor = as(2)
+    expect(poor).toEqual([...poor].sort((a, b) => b - a))
+  })
+
   test('takes medium interaction for high', () => {
     fc.assert(
       fc.property(inputs, flr_pct, (given, flr) => {

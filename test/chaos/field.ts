@@ -42,7 +42,7 @@ const SESSION_TIMEOUT_MS = 3_000
 /** An ingester told to stop while ClickHouse is dead. */
 const STOP_WITHIN_MS = 5_000
 /** How long a window may take to open, and everything to work again after a kill. */
-const OPEN_WITHIN_MS = 30_000
+const OPEN_WITHIN_MS = 90_000
 const RECOVER_WITHIN_MS = 120_000
 
 export class Field {

@@ -6,7 +6,7 @@ import { type Admin, Kafka, type KafkaMessage, logLevel } from 'kafkajs'
 import { createKafkaSender, type KafkaSender } from '../../ingest/emit/kafka.ts'
 import type { Environment } from '../../ingest/runtime/config.ts'
 import { openStore, type Store } from '../../ingest/store/clickhouse.ts'
-import { type Service, sharedServices, startIngester, unique } from './services.ts'
+import { type ClickHouseAccess, type Service, sharedServices, startIngester, unique } from './services.ts'
 import { logEnds, until, untilSettled, untilStored } from './verify.ts'
 
 /** Generous: the machine may be busy with something else entirely. */
@@ -23,9 +23,10 @@ export class Pipeline {
   readonly store: Store
   readonly sender: KafkaSender
   readonly #environment: Environment
+  readonly #clickhouse: ClickHouseAccess
   #ingester: (Service & { readonly vitals_url: string }) | undefined
 
-  private constructor(name: string, environment: Environment) {
+  private constructor(name: string, environment: Environment, ingesters: ClickHouseAccess) {
     const { brokers, clickhouse } = sharedServices()
     this.topic = name
     this.database = name
@@ -33,11 +34,16 @@ export class Pipeline {
     this.store = openStore({ ...clickhouse, database: name })
     this.sender = createKafkaSender({ brokers: [brokers], topic: name })
     this.#environment = environment
+    this.#clickhouse = ingesters
   }
 
-  /** Starts the ingester, which makes the topic and the tables. */
-  static async start(prefix: string, environment: Environment = {}): Promise<Pipeline> {
-    const pipeline = new Pipeline(unique(prefix), environment)
+  /** Starts the ingester, which makes the topic and the tables. `through`: another way to ClickHouse, for the ingester alone. */
+  static async start(
+    prefix: string,
+    environment: Environment = {},
+    through: (clickhouse: ClickHouseAccess) => Promise<ClickHouseAccess> = async clickhouse => clickhouse,
+  ): Promise<Pipeline> {
+    const pipeline = new Pipeline(unique(prefix), environment, await through(sharedServices().clickhouse))
     await pipeline.startIngester()
     await pipeline.sender.connect()
     return pipeline
@@ -49,8 +55,9 @@ export class Pipeline {
 
   async startIngester(): Promise<void> {
     const { topic, database } = this
+    const { brokers } = sharedServices()
     const environment = { KAFKA_SESSION_TIMEOUT_MS: '60000', LOG_LEVEL: 'warn', ...this.#environment }
-    this.#ingester = await startIngester({ ...sharedServices(), topic, database, environment })
+    this.#ingester = await startIngester({ brokers, clickhouse: this.#clickhouse, topic, database, environment })
   }
 
   async stopIngester(): Promise<void> {
