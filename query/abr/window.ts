@@ -4,8 +4,9 @@
  * Each event counts once (speaker and `seq`), belongs to the window by its `at`, and the window ends with the newest of them. Sums and
  * the histogram follow the events as they come and go, so that a figure costs the same however many frames there are.
  */
-import type { BitrateEvent, FrameTimesEvent, QualityEvent } from '../../ingest/contract/events.ts'
+import { type BitrateEvent, type QualityEvent, SOURCES } from '../../ingest/contract/events.ts'
 import { BUCKET_GROWTH } from '../../ingest/store/cells.ts'
+import { BUCKETS, bucketOf, type Frames, framesOf } from './counted.ts'
 import { STATE_WINDOW_S } from './state.ts'
 
 const WINDOW_MS = STATE_WINDOW_S * 1_000
@@ -15,11 +16,6 @@ const FORETOLD_BY = 5
 const EVENTS_MAX = 256
 const FRAMES_MAX = 65_535
 
-const LN_GROWTH = Math.log(BUCKET_GROWTH)
-/** As `bucketSql` has it. */
-const bucketOf = (us: number): number => (us === 0 ? 0 : 1 + Math.floor(Math.log(us) / LN_GROWTH))
-const BUCKETS = bucketOf(2 ** 32) + 1
-
 /** What an event is counted as, instead of itself: a window of frames is a tenth of the size. */
 interface Counted {
   readonly at_ms: number
@@ -27,18 +23,6 @@ interface Counted {
   readonly seq: number
   readonly frames: Frames | undefined
   readonly interval: Interval | undefined
-}
-
-interface Frames {
-  readonly target_fps: number
-  readonly buckets: Uint16Array
-  readonly sum_us: number
-  readonly min_us: number
-  readonly max_us: number
-  readonly late: number
-  readonly stutter_us: number
-  readonly freeze_us: number
-  readonly open_us: number | undefined
 }
 
 /** What is told of a bitrate event, and how wrong the harmonic mean of the estimates before was about this one. */
@@ -153,9 +137,8 @@ export class LiveWindow {
         })
       }
     }
-    const foretold = harmonicMean(
-      known(this.#intervals().map(({ available_kbps }) => available_kbps)).slice(-FORETOLD_BY),
-    )
+    const before = this.#events.flatMap(({ interval }) => interval?.available_kbps ?? [])
+    const foretold = harmonicMean(before.slice(-FORETOLD_BY))
     const error = foretold === null || !available_kbps ? null : Math.abs(foretold - available_kbps) / available_kbps
     const { bitrate_kbps, target_bitrate_kbps, rtt_us, jitter_us, packets_received, packets_lost } = event
     const { width, height, encoded_fps } = event
@@ -166,70 +149,94 @@ export class LiveWindow {
     } as Interval
   }
 
-  #intervals(): Interval[] {
-    return this.#events.flatMap(({ interval }) => interval ?? [])
-  }
-
+  /** One pass over some twenty events: this runs whenever any session says anything. */
   figures(): Figures {
-    const intervals = this.#intervals()
-    const frames = this.#events.flatMap(({ frames }) => frames ?? [])
-    const available = known(intervals.map(({ available_kbps }) => available_kbps))
-    const mean = meanOf(available)
-    const rtts = known(intervals.map(({ rtt_us }) => rtt_us))
-    const lossy = intervals.filter(i => i.packets_lost !== undefined && i.packets_received !== undefined)
-    const lost = sum(lossy.map(i => i.packets_lost ?? 0))
-    const errors = known(intervals.slice(-FORETOLD_BY).map(({ error }) => error))
+    const sums = { ms: 0, kbit: 0, lost: 0, packets: 0, fps: 0, fps_n: 0, pixels: 0, pixels_ms: 0 }
+    const target = { fps: 0, n: 0 }
+    const [available, rtts, jitters, errors]: [number[], number[], number[], (number | null)[]] = [[], [], [], []]
+    let [least_us, greatest_us] = [Number.POSITIVE_INFINITY, 0]
+    let last: Interval | undefined
+    let asked: number | undefined
+    let newest: Frames | undefined
+    for (const { frames, interval } of this.#events) {
+      if (frames) {
+        newest = frames
+        target.fps += frames.target_fps
+        target.n++
+        if (frames.min_us < least_us) least_us = frames.min_us
+        if (frames.max_us > greatest_us) greatest_us = frames.max_us
+      }
+      if (!interval) continue
+      last = interval
+      const { interval_ms, packets_lost, packets_received, width, height } = interval
+      sums.ms += interval_ms
+      sums.kbit += interval.bitrate_kbps * interval_ms
+      asked = interval.target_bitrate_kbps ?? asked
+      errors.push(interval.error)
+      if (interval.available_kbps !== undefined) available.push(interval.available_kbps)
+      if (interval.rtt_us !== undefined) rtts.push(interval.rtt_us)
+      if (interval.jitter_us !== undefined) jitters.push(interval.jitter_us)
+      if (packets_lost !== undefined && packets_received !== undefined) {
+        sums.lost += packets_lost
+        sums.packets += packets_lost + packets_received
+      }
+      if (interval.encoded_fps !== undefined) {
+        sums.fps += interval.encoded_fps
+        sums.fps_n++
+      }
+      if (width !== undefined && height !== undefined) {
+        sums.pixels += width * height * interval_ms
+        sums.pixels_ms += interval_ms
+      }
+    }
+    const known_errors = errors.slice(-FORETOLD_BY).filter(error => error !== null)
     const [ewma_3s, ewma_9s] = this.#ewma.map(({ sum, weight }) => ratio(sum, weight))
     return {
-      samples: intervals.length,
+      samples: errors.length,
       completeness_pct: this.#completeness(),
-      bitrate_avg_kbps: ratio(
-        sum(intervals.map(i => i.bitrate_kbps * i.interval_ms)),
-        sum(intervals.map(i => i.interval_ms)),
-      ),
-      target_bitrate_kbps: intervals.findLast(i => i.target_bitrate_kbps !== undefined)?.target_bitrate_kbps ?? null,
+      bitrate_avg_kbps: ratio(sums.kbit, sums.ms),
+      target_bitrate_kbps: asked ?? null,
       available_last_kbps: available.at(-1) ?? null,
       available_harmonic_mean_kbps: harmonicMean(available),
       available_ewma_3s_kbps: available.length > 0 ? (ewma_3s ?? null) : null,
       available_ewma_9s_kbps: available.length > 0 ? (ewma_9s ?? null) : null,
-      available_stdev_kbps:
-        mean === null ? null : Math.sqrt(sum(available.map(kbps => (kbps - mean) ** 2)) / available.length),
-      available_error_max_5: errors.length > 0 ? Math.max(...errors) : null,
+      available_stdev_kbps: deviation(available),
+      available_error_max_5: known_errors.length > 0 ? Math.max(...known_errors) : null,
       rtt_p50_us: middle(rtts),
-      jitter_p50_us: middle(known(intervals.map(({ jitter_us }) => jitter_us))),
-      packet_loss_pct: ratio(lost, lost + sum(lossy.map(i => i.packets_received ?? 0)), 100),
+      jitter_p50_us: middle(jitters),
+      packet_loss_pct: ratio(sums.lost, sums.packets, 100),
       fps_avg: ratio(this.#frames, this.#time_us, 1e6),
-      frame_time_p95_us: this.#frameTime(0.95, frames),
+      frame_time_p95_us: this.#frameTime(0.95, least_us, greatest_us),
       late_frame_pct: ratio(this.#late, this.#frames, 100),
       stutter_time_pct: ratio(this.#stutter_us, this.#time_us, 100),
       freeze_time_pct: ratio(this.#freeze_us, this.#time_us, 100),
-      open_frame_us: frames.at(-1)?.open_us ?? null,
-      period_ms: intervals.at(-1)?.interval_ms ?? null,
+      open_frame_us: newest?.open_us ?? null,
+      period_ms: last?.interval_ms ?? null,
       frames: this.#frames,
       frame_time_sum_us: this.#time_us,
-      expected_fps: meanOf(known(intervals.map(i => i.encoded_fps))) ?? meanOf(frames.map(f => f.target_fps)),
-      pixels: pixelsOf(intervals),
-      rtt_avg_us: meanOf(rtts),
+      expected_fps: ratio(sums.fps, sums.fps_n) ?? ratio(target.fps, target.n),
+      pixels: ratio(sums.pixels, sums.pixels_ms) || null,
+      rtt_avg_us: ratio(sum(rtts), rtts.length),
     }
   }
 
   #completeness(): number | null {
-    const spans = new Map<string, { min: number; max: number }>()
-    for (const { source, seq } of this.#events) {
-      const span = spans.get(source)
-      if (!span) spans.set(source, { min: seq, max: seq })
-      else if (seq < span.min) span.min = seq
-      else if (seq > span.max) span.max = seq
-    }
     let expected = 0
-    for (const { min, max } of spans.values()) expected += max - min + 1
+    for (const speaker of SOURCES) {
+      let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+      for (const { source, seq } of this.#events) {
+        if (source !== speaker) continue
+        if (seq < min) min = seq
+        if (seq > max) max = seq
+      }
+      if (max >= min) expected += max - min + 1
+    }
     return ratio(this.#events.length, expected, 100)
   }
 
   /** As `percentileSql` reads it: from bucket counts, with the geometric middle of a bucket for its values, between the least and the greatest. */
-  #frameTime(p: number, frames: readonly Frames[]): number | null {
+  #frameTime(p: number, least: number, greatest: number): number | null {
     if (this.#frames === 0) return null
-    const [least, greatest] = [Math.min(...frames.map(f => f.min_us)), Math.max(...frames.map(f => f.max_us))]
     const ranked = (rank: number): number => {
       let from = this.#frames
       // From the top: that is where a high percentile is.
@@ -245,49 +252,24 @@ export class LiveWindow {
   }
 }
 
-function framesOf(event: FrameTimesEvent): Frames {
-  const { target_fps: fps, frame_time_us, open_frame_us, paused, final } = event
-  const late_over = Math.floor((3_000_000 + 2_000 * fps) / (2 * fps))
-  const stutter_over = Math.floor((5_000_000 + 2_000 * fps) / (2 * fps))
-  const freeze_from = paused
-    ? Number.POSITIVE_INFINITY
-    : Math.max(Math.ceil(3_000_000 / fps), Math.ceil(1_000_000 / fps) + 150_000)
-  const all = final && open_frame_us ? [...frame_time_us, open_frame_us] : frame_time_us
-  const buckets = new Uint16Array(all.length)
-  const counted = { sum_us: 0, min_us: Number.POSITIVE_INFINITY, max_us: 0, late: 0, stutter_us: 0, freeze_us: 0 }
-  for (const [i, us] of all.entries()) {
-    buckets[i] = bucketOf(us)
-    counted.sum_us += us
-    if (us < counted.min_us) counted.min_us = us
-    if (us > counted.max_us) counted.max_us = us
-    if (us <= late_over) continue
-    counted.late++
-    if (us >= freeze_from) counted.freeze_us += us
-    else if (us > stutter_over) counted.stutter_us += us
-  }
-  return { ...counted, target_fps: fps, buckets, open_us: open_frame_us }
-}
-
-const known = <T>(values: readonly (T | null | undefined)[]): T[] => values.filter((v): v is T => v != null)
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0)
 const ratio = (a: number, b: number, factor = 1): number | null => (b === 0 ? null : (factor * a) / b)
-const meanOf = (values: readonly number[]): number | null => ratio(sum(values), values.length)
 
 function harmonicMean(values: readonly number[]): number | null {
   if (values.length === 0) return null
-  return values.includes(0) ? 0 : values.length / sum(values.map(value => 1 / value))
+  return values.includes(0) ? 0 : values.length / values.reduce((all, value) => all + 1 / value, 0)
 }
 
-/** Hyndman & Fan's type 7. */
-function middle(values: readonly number[]): number | null {
-  const sorted = [...values].sort((a, b) => a - b)
-  const h = (sorted.length - 1) / 2
-  const [below, above] = [sorted[Math.floor(h)], sorted[Math.ceil(h)]]
+function deviation(values: readonly number[]): number | null {
+  if (values.length === 0) return null
+  const mean = sum(values) / values.length
+  return Math.sqrt(values.reduce((all, value) => all + (value - mean) ** 2, 0) / values.length)
+}
+
+/** Hyndman & Fan's type 7. Sorts what it is given. */
+function middle(values: number[]): number | null {
+  values.sort((a, b) => a - b)
+  const h = (values.length - 1) / 2
+  const [below, above] = [values[Math.floor(h)], values[Math.ceil(h)]]
   return below === undefined || above === undefined ? null : below + (h - Math.floor(h)) * (above - below)
-}
-
-function pixelsOf(intervals: readonly Interval[]): number | null {
-  const sized = intervals.filter(({ width, height }) => width !== undefined && height !== undefined)
-  const pixels = sum(sized.map(i => (i.width ?? 0) * (i.height ?? 0) * i.interval_ms))
-  return ratio(pixels, sum(sized.map(i => i.interval_ms))) || null
 }
