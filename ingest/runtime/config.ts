@@ -58,7 +58,7 @@ const variables = z.object({
   API_CONCURRENT_REQUESTS: whole(1, 100_000).default(64),
   ABR_LADDER: z.string().max(2_048).optional(),
   ABR_STALE_AFTER_MS: whole(1_000, 600_000).default(5_000),
-  ABR_SESSIONS_MAX: whole(1, 10_000_000).default(200_000),
+  ABR_SESSIONS_MAX: whole(1, 10_000_000).default(100_000),
   ABR_PRIOR_SESSIONS_MIN: whole(3, 100_000).default(30),
   ABR_START_PERCENTILE: whole(1, 99).default(25),
   ABR_CAP_PERCENTILE: whole(1, 99).default(90),
