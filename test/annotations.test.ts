@@ -162,7 +162,7 @@ describe('what is none names what does not fit', () => {
     ['a time far from now', { at: '2999-06-01T00:00:00Z' }, 'bad_parameter', 'at'],
     ['an end before its begin', { until: iso(AT - 1) }, 'bad_range', 'until'],
     ['a dimension nobody has', { dimensions: { shoes: '42' } }, 'unknown_parameter', 'shoes'],
-    ['an unknown value', { dimensions: { isp: '' } }, 'bad_parameter', 'dimensions'],
+    ['an unknown value', { dimensions: { isp: '' } }, 'bad_parameter', 'dimensions.isp'],
     ['an author', { created_by: 'me' }, 'unknown_parameter', 'created_by'],
   ])('%s', async (_, rest, code, parameter) => {
     const response = await send(JSON.stringify(deploy(rest)))
