@@ -34,6 +34,7 @@ import { addInsightRoute } from './routes/insights.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addPipelineRoute } from './routes/pipeline.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
+import { addSessionFrameRoutes } from './routes/session-frames.ts'
 import { addSessionListRoutes } from './routes/session-list.ts'
 import { addSessionTimelineRoutes } from './routes/session-timeline.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
@@ -76,6 +77,7 @@ export type Api = Hono<
     RoutesOf<typeof addSessionListRoutes> &
     RoutesOf<typeof addSessionRoutes> &
     RoutesOf<typeof addSessionTimelineRoutes> &
+    RoutesOf<typeof addSessionFrameRoutes> &
     RoutesOf<typeof addExportRoutes> &
     RoutesOf<typeof addRejectRoutes> &
     RoutesOf<typeof addErasureRoutes> &
@@ -130,6 +132,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addPipelineRoute(app, desk, store)
   addSessionRoutes(app, desk)
   addSessionTimelineRoutes(app, desk)
+  addSessionFrameRoutes(app, { ...desk, askStreamed: streamed }, log)
   addExportRoutes(app, { ...desk, askStreamed: streamed }, log)
   addRejectRoutes(app, desk)
   addErasureRoutes(app, store, desk.now)
