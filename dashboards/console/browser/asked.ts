@@ -1,0 +1,101 @@
+/**
+ * A question on the screen: asked when it changes and at each beat while the page is live. What was answered stays while it is asked
+ * again, also where that fails: then the page says since when.
+ */
+import { useEffect, useRef, useState } from 'preact/hooks'
+import { ApiProblem } from '../../../query/client.ts'
+import { useDesk } from './desk.ts'
+import type { Question } from './questions.ts'
+
+export interface Asked<Data> {
+  readonly url: string
+  readonly data: Data | undefined
+  /** Of the last try. */
+  readonly failure: Failure | undefined
+  readonly asking: boolean
+}
+
+export interface Failure {
+  readonly kind: 'away' | 'slow' | 'refused' | 'forbidden' | 'unauthorized' | 'busy' | 'unknown' | 'fault'
+  readonly said: string
+  readonly request_id: string | undefined
+}
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof ApiProblem) {
+    const { status, request_id, message } = error
+    return { kind: kindOf(status), said: message, request_id }
+  }
+  if (error instanceof DOMException && error.name === 'TimeoutError')
+    return { kind: 'slow', said: 'the API took too long to answer', request_id: undefined }
+  return { kind: 'away', said: 'the API does not answer', request_id: undefined }
+}
+
+function kindOf(status: number): Failure['kind'] {
+  if (status === 401) return 'unauthorized'
+  if (status === 403) return 'forbidden'
+  if (status === 404) return 'unknown'
+  if (status === 429 || status === 503) return 'busy'
+  return status >= 500 ? 'fault' : 'refused'
+}
+
+const NOTHING = { data: undefined, failure: undefined, asking: true }
+
+interface Running {
+  readonly url: string
+  readonly revision: number
+  readonly leaving: AbortController
+}
+
+/** @param question undefined: not yet known what to ask */
+export function useAsked<Data>(question: Question<Data> | undefined, every_beat = true): Asked<Data> {
+  const { beat, heard, revision } = useDesk()
+  const url = question?.url ?? ''
+  const [answered, setAnswered] = useState<Asked<Data>>({ url, ...NOTHING })
+  const running = useRef<Running | undefined>(undefined)
+  const latest = useRef(question)
+  latest.current = question
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is its URL; a beat asks it again
+  useEffect(() => {
+    const asked = latest.current
+    // Who is slower than the beat is not asked twice at once.
+    if (running.current?.url === url && running.current.revision === revision) return
+    running.current?.leaving.abort()
+    running.current = undefined
+    if (!asked) return
+    const mine = { url, revision, leaving: new AbortController() }
+    running.current = mine
+    void outcome(asked, mine.leaving.signal).then(({ data, failure }) => {
+      if (running.current !== mine) return
+      running.current = undefined
+      heard(failure)
+      setAnswered(before => ({
+        url,
+        data: data ?? (before.url === url ? before.data : undefined),
+        failure,
+        asking: false,
+      }))
+    })
+  }, [url, revision, every_beat ? beat : 0])
+
+  // Another page: nobody waits for this answer any more.
+  useEffect(
+    () => () => {
+      running.current?.leaving.abort()
+      running.current = undefined
+    },
+    [],
+  )
+
+  return answered.url === url ? answered : { url, ...NOTHING }
+}
+
+const outcome = <Data>(
+  question: Question<Data>,
+  signal: AbortSignal,
+): Promise<{ readonly data?: Data; readonly failure: Failure | undefined }> =>
+  question.load(signal).then(
+    data => ({ data, failure: undefined }),
+    error => ({ failure: failureOf(error) }),
+  )

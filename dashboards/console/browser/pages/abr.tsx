@@ -1,0 +1,1 @@
+export const Abr = () => <p>ABR</p>
