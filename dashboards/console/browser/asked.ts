@@ -56,7 +56,7 @@ export function useAsked<Data>(question: Question<Data> | undefined, every_beat 
   const latest = useRef(question)
   latest.current = question
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is its URL; a beat asks it again
+  // A question is its URL; a beat asks it again.
   useEffect(() => {
     const asked = latest.current
     // Who is slower than the beat is not asked twice at once.

@@ -124,21 +124,15 @@ function Known() {
     )
   return (
     <CatalogueContext.Provider value={catalogue}>
-      <a class="skip" href="#page" onClick={skip}>
+      <button type="button" class="skip" onClick={() => document.getElementById('page')?.focus()}>
         To the page
-      </a>
+      </button>
       <Header />
       <main id="page" tabIndex={-1} aria-label={TITLES[place.page]}>
         <PageOf page={place.page} />
       </main>
     </CatalogueContext.Provider>
   )
-}
-
-/** By hand, as the part of a URL behind the # is for keys. */
-function skip(event: Event): void {
-  event.preventDefault()
-  document.getElementById('page')?.focus()
 }
 
 function PageOf({ page }: { readonly page: Page }) {

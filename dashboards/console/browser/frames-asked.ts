@@ -22,7 +22,7 @@ export function useFrames(
   const { api, revision } = useDesk()
   const url = span ? framesUrl(api, id, span) : ''
   const [asked, setAsked] = useState<FramesAsked>({ url, frames: undefined, failure: undefined })
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a question is its URL; a beat asks it again
+  // A question is its URL; a beat asks it again.
   useEffect(() => {
     if (!span) return
     const leaving = new AbortController()

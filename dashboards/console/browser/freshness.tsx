@@ -25,7 +25,7 @@ export function freshnessOf(meta: Told, moving: boolean, now_ms: number): Freshl
   const { as_of, sessions, complete, completeness_pct } = meta
   if (sessions === 0 && as_of === null) return { state: 'empty', sign: '○', words: 'no events in this range' }
   const arrived = completeness_pct === null ? '' : `, ${digits(completeness_pct)}\u00a0% arrived`
-  const about = `${count(sessions)} sessions${arrived}`
+  const about = `${count(sessions)} ${sessions === 1 ? 'session' : 'sessions'}${arrived}`
   if (!moving)
     return {
       state: 'past',

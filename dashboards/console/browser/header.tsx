@@ -6,7 +6,7 @@ import { useDesk } from './desk.ts'
 import { zone } from './format.ts'
 import { Freshness } from './freshness.tsx'
 import type { Page } from './paths.ts'
-import { isMoving } from './place.ts'
+import { isMoving, lengthOf, momentOf } from './place.ts'
 import { overallQuestion } from './questions.ts'
 import { choose, onTheme, THEMES, theme } from './theme.ts'
 
@@ -75,24 +75,28 @@ const CUSTOM = 'custom'
 
 function RangeMenu() {
   const { place, go } = useDesk()
-  const preset = RANGES.find(([from]) => place.to === 'now' && place.from === from)
-  const choices = RANGES.map(([value, label]) => ({ value, label }))
+  const moving = place.to === 'now' && place.from.startsWith('now-')
+  const known: readonly (readonly [string, string])[] = RANGES
+  const listed = known.some(([from]) => from === place.from) || !moving
+  const choices = [...known, ...(listed ? [] : [[place.from, `last ${place.from.slice(4)}`] as const])].map(
+    ([value, label]) => ({ value, label }),
+  )
   const pick = (value: string) => {
     if (value !== CUSTOM) return go({ from: value, to: 'now', view: '' })
     // From what is seen now, as moments that stay.
     const now = Date.now()
-    const length_ms = LENGTHS_MS[place.from] ?? 3_600_000
+    const length_ms = (lengthOf(place, now) ?? 3_600) * 1_000
     go({ from: new Date(now - length_ms).toISOString(), to: new Date(now).toISOString(), view: '' })
   }
   return (
     <>
       <Menu
         label="Range"
-        value={preset?.[0] ?? CUSTOM}
+        value={moving ? place.from : CUSTOM}
         choices={[...choices, { value: CUSTOM, label: 'from … to …' }]}
         onChoose={pick}
       />
-      {!preset && (
+      {!moving && (
         <>
           <MomentInput label="From" value={place.from} onMoment={from => go({ from, view: '' })} />
           <MomentInput label="To" value={place.to} onMoment={to => go({ to, view: '' })} />
@@ -100,15 +104,6 @@ function RangeMenu() {
       )}
     </>
   )
-}
-
-const LENGTHS_MS: Readonly<Record<string, number>> = {
-  'now-15m': 900_000,
-  'now-1h': 3_600_000,
-  'now-6h': 21_600_000,
-  'now-24h': 86_400_000,
-  'now-7d': 604_800_000,
-  'now-30d': 2_592_000_000,
 }
 
 interface MomentInputProps {
@@ -119,7 +114,7 @@ interface MomentInputProps {
 
 /** As the browser lets moments be picked: without a zone, in the time of whoever looks. */
 function MomentInput({ label, value, onMoment }: MomentInputProps) {
-  const ms = /^\d{1,13}$/.test(value) ? Number(value) : Date.parse(value)
+  const ms = momentOf(value, Date.now()) ?? Number.NaN
   const local = Number.isFinite(ms)
     ? new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 19)
     : ''

@@ -41,7 +41,14 @@ export function Panel({ title, unit, definition, url, tools, wide, children }: P
   )
 }
 
-export function CopyCall({ url, title }: { readonly url: string; readonly title: string }) {
+interface CopyCallProps {
+  readonly url: string
+  readonly title: string
+  /** Where there is room for a sign only. */
+  readonly small?: boolean
+}
+
+export function CopyCall({ url, title, small }: CopyCallProps) {
   const { say } = useDesk()
   const call = curlOf(url)
   const copy = () =>
@@ -51,10 +58,16 @@ export function CopyCall({ url, title }: { readonly url: string; readonly title:
     )
   return (
     <button type="button" class="quiet copy" onClick={copy} title={call} aria-label={`Copy as API call: ${title}`}>
-      Copy as API call
+      {small ? <CopySign /> : 'Copy as API call'}
     </button>
   )
 }
+
+const CopySign = () => (
+  <svg width="13" height="13" viewBox="0 0 13 13" aria-hidden="true">
+    <path d="M1.5 9.5v-8h7M4 4h7.5v7.5H4z" fill="none" stroke="currentColor" />
+  </svg>
+)
 
 const HEADINGS: Readonly<Record<Failure['kind'], string>> = {
   away: 'The API does not answer',
@@ -113,3 +126,17 @@ export function Answered<Data>({ asked, height = 120, children }: AnsweredProps<
     </div>
   )
 }
+
+interface ScrollProps {
+  readonly label: string
+  readonly tall?: boolean
+  readonly children: ComponentChildren
+}
+
+/** What may be wider than its place: moved by touch, wheel or, once it has the focus, by keys. */
+export const Scroll = ({ label, tall, children }: ScrollProps) => (
+  // biome-ignore lint/a11y/noNoninteractiveTabindex: without the focus it could not be moved by keys
+  <section class={tall ? 'scroll tall' : 'scroll'} aria-label={label} tabIndex={0}>
+    {children}
+  </section>
+)

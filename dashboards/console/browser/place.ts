@@ -88,3 +88,37 @@ export function viewOf({ view }: Pick<Place, 'view'>): { readonly min: number; r
   if (from === undefined || to === undefined || Number(from) >= Number(to)) return undefined
   return { min: Number(from) / 1_000, max: Number(to) / 1_000 }
 }
+
+const UNIT_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+/** Epoch milliseconds of a moment as the API takes it; undefined: none that we can read. */
+export function momentOf(text: string, now_ms: number): number | undefined {
+  if (text === 'now') return now_ms
+  const [, amount, unit = ''] = /^now-(\d{1,6})([smhd])$/.exec(text) ?? []
+  if (amount !== undefined) return now_ms - Number(amount) * (UNIT_MS[unit] ?? 0)
+  const ms = /^\d{1,13}$/.test(text) ? Number(text) : Date.parse(text)
+  return Number.isFinite(ms) ? ms : undefined
+}
+
+/** Of a range, in seconds. */
+export function lengthOf({ from, to }: Pick<Place, 'from' | 'to'>, now_ms: number): number | undefined {
+  const [begin, end] = [momentOf(from, now_ms), momentOf(to, now_ms)]
+  return begin === undefined || end === undefined || end <= begin ? undefined : (end - begin) / 1_000
+}
+
+const STEPS = [
+  [10, '10s'],
+  [60, '1m'],
+  [300, '5m'],
+  [900, '15m'],
+  [3_600, '1h'],
+  [21_600, '6h'],
+  [86_400, '1d'],
+] as const
+
+/** The shortest step that makes no more than so many points of a range: more of them have too few values each, and are not drawn. */
+export function stepFor(range: Pick<Place, 'from' | 'to'>, points: number): string {
+  const length_s = lengthOf(range, 0)
+  if (length_s === undefined) return 'auto'
+  return STEPS.find(([seconds]) => length_s / seconds <= points)?.[1] ?? 'auto'
+}

@@ -5,7 +5,7 @@
 
 import { answer, type Client } from '../../../query/client.ts'
 import type { MetricId } from '../../../query/metrics/catalogue.ts'
-import type { Place } from './place.ts'
+import { type Place, stepFor } from './place.ts'
 
 export interface Question<Data> {
   /** Without the key. */
@@ -29,8 +29,16 @@ export const overallQuestion = (api: Client, id: MetricId, range: Part) => {
   const route = api.v1.metrics[':id']
   return { url: route.$url(args).href, load: (signal: AbortSignal) => answer(route.$get(args, { init: { signal } })) }
 }
-export const timeseriesQuestion = (api: Client, id: MetricId, range: Part, group_by = '', limit = '') => {
-  const args = { param: { id }, query: { ...part(range), ...known({ group_by, limit }) } }
+export const timeseriesQuestion = (
+  api: Client,
+  id: MetricId,
+  range: Part,
+  points: number,
+  group_by = '',
+  limit = '',
+) => {
+  const step = stepFor(range, points)
+  const args = { param: { id }, query: { ...part(range), step, ...known({ group_by, limit }) } }
   const route = api.v1.metrics[':id'].timeseries
   return { url: route.$url(args).href, load: (signal: AbortSignal) => answer(route.$get(args, { init: { signal } })) }
 }

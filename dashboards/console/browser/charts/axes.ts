@@ -25,6 +25,7 @@ const common = () => ({
 
 export const timeAxis = (): uPlot.Axis => ({
   ...common(),
+  size: 34,
   space: 76,
   values: (_u, splits, _axis, _space, step_s) => times(splits, step_s),
 })
@@ -36,12 +37,19 @@ export const valueAxis = (unit: Unit): uPlot.Axis => ({
   values: (_u, splits) => splits.map(value => (value === null ? '' : saying(value, unit))),
 })
 
+const round: uPlot.Axis.Filter = (_u, splits) =>
+  splits.map(value => {
+    const first = Number(value.toExponential(0).charAt(0))
+    return first === 1 || first === 2 || first === 5 ? value : null
+  })
+
+/** Room on the right, the same in every chart: those that lie below each other share their times. */
+export const RIGHT = 14
+
 /** Of a logarithmic scale: 1, 2 and 5 of each decade, or there is no room. */
 export const logAxis = (unit: Unit): uPlot.Axis => ({
   ...valueAxis(unit),
-  filter: (_u, splits) =>
-    splits.map(value => {
-      const first = Number(value.toExponential(0).charAt(0))
-      return first === 1 || first === 2 || first === 5 ? value : null
-    }),
+  filter: round,
+  grid: { stroke: ink().grid, width: 1, filter: round },
+  ticks: { stroke: ink().grid, width: 1, size: 4, filter: round },
 })

@@ -34,9 +34,9 @@ export function Canvas({ height, label, draw, onPoint }: CanvasProps) {
     latest.current({ ctx, width, height })
   }
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: whenever it is given something else to draw
+  // Whenever it is given something else to draw.
   useEffect(redraw, [draw, height])
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what is drawn comes by the reference
+  // What is drawn comes by the reference.
   useEffect(() => {
     const element = canvas.current
     if (!element) return

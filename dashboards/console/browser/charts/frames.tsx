@@ -5,9 +5,9 @@
 import { useMemo } from 'preact/hooks'
 import type uPlot from 'uplot'
 import { moment, saying } from '../format.ts'
-import { logAxis, timeAxis } from './axes.ts'
+import { logAxis, RIGHT, timeAxis } from './axes.ts'
 import { columnsOf, type Frames } from './frame-data.ts'
-import { selected } from './lines.tsx'
+import { selected, showLast } from './lines.tsx'
 import { ink, lineColour } from './palette.ts'
 import { Plot } from './plot.tsx'
 import type { Zoom } from './zoom.ts'
@@ -29,7 +29,7 @@ export function FrameChart({ frames, zoom, shared }: FrameChartProps) {
   }, [frames, zoom])
   const options = (): Omit<uPlot.Options, 'width' | 'height'> => ({
     cursor: { drag: { x: true, y: false, setScale: false }, sync: { key: shared } },
-    padding: [MARKS + 6, 8, 0, 0],
+    padding: [MARKS + 6, RIGHT, 0, 0],
     scales: { x: { time: true }, y: { distr: 3, log: 10, range: (_u, min, max) => decades(min, max) } },
     axes: [timeAxis(), logAxis('us')],
     series: [
@@ -52,6 +52,9 @@ export function FrameChart({ frames, zoom, shared }: FrameChartProps) {
     bands: [{ series: [1, 2], fill: ink().band }],
     hooks: {
       draw: [plot => drawTarget(plot, frames.target_fps), plot => drawBad(plot, frames)],
+      setCursor: [showLast],
+      ready: [showLast],
+      setData: [showLast],
       setSelect: [plot => selected(plot, zoom, undefined)],
     },
   })
@@ -76,9 +79,15 @@ export function FrameChart({ frames, zoom, shared }: FrameChartProps) {
   )
 }
 
+/** Ticks are counted from where the axis begins: at 1, 2 or 5 of a decade they are round. */
+function beginOf(value: number): number {
+  const decade = 10 ** Math.floor(Math.log10(value))
+  return decade * ([5, 2].find(first => first * decade <= value) ?? 1)
+}
+
 /** At least from 5 to 100 ms, so that a quiet session looks quiet. */
 const decades = (min: number | null, max: number | null): [number, number] => [
-  Math.max(500, Math.min(5_000, (min ?? 5_000) * 0.8)),
+  beginOf(Math.max(100, Math.min(5_000, min ?? 5_000))),
   Math.max(100_000, (max ?? 0) * 1.2),
 ]
 

@@ -35,7 +35,7 @@ const TOP = 6
 export function Heatmap({ title, columns, step_s, unit, weight }: HeatmapProps) {
   const [at, setAt] = useState<string>('')
   const frame = frameOf(columns, step_s)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the frame follows from the columns
+  // The frame follows from the columns.
   const draw = useCallback((pen: Pen) => drawHeatmap(pen, columns, frame, unit), [columns, unit])
   return (
     <>
@@ -99,11 +99,8 @@ function drawHeatmap({ ctx, width }: Pen, columns: readonly Column[], frame: Fra
   ctx.strokeStyle = ink().grid
   ctx.textBaseline = 'middle'
   ctx.textAlign = 'right'
-  let last = Number.POSITIVE_INFINITY
   for (const tick of ticksOf(frame)) {
     const y = heightOf(tick, frame)
-    if (last - y < 18) continue
-    last = y
     ctx.fillText(saying(tick, unit), LEFT - 8, y)
     ctx.beginPath()
     ctx.moveTo(LEFT - 4, y)
@@ -113,22 +110,31 @@ function drawHeatmap({ ctx, width }: Pen, columns: readonly Column[], frame: Fra
   drawTimes(ctx, width, frame)
 }
 
-/** 1, 2 and 5 of each decade. */
+const DECADE_MIN = 66
+
+/** 1, 2 and 5 of each decade, or where there is less room each decade alone. */
 function ticksOf({ low, high }: Frame): number[] {
+  const firsts = (HEIGHT - TOP - BOTTOM) / Math.log10(high / low) >= DECADE_MIN ? [1, 2, 5] : [1]
   const ticks: number[] = []
   for (let decade = 10 ** Math.floor(Math.log10(low)); decade <= high; decade *= 10)
-    for (const first of [1, 2, 5]) if (first * decade >= low && first * decade <= high) ticks.push(first * decade)
+    for (const first of firsts) if (first * decade >= low && first * decade <= high) ticks.push(first * decade)
   return ticks
 }
 
+const STEPS_MIN = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1_440, 2_880, 10_080]
+const LABEL_ROOM = 84
+
 function drawTimes(ctx: CanvasRenderingContext2D, width: number, { from, to }: Frame): void {
-  const labels = Math.max(2, Math.floor((width - LEFT) / 110))
+  const most = Math.max(1, (width - LEFT) / LABEL_ROOM)
+  const step_ms = 60_000 * (STEPS_MIN.find(minutes => (to - from) / (60_000 * minutes) <= most) ?? 20_160)
+  const offset_ms = new Date(from).getTimezoneOffset() * 60_000
   ctx.textBaseline = 'alphabetic'
-  for (let i = 0; i <= labels; i++) {
-    const ms = from + ((to - from) * i) / labels
-    ctx.textAlign = i === 0 ? 'left' : i === labels ? 'right' : 'center'
-    const text = to - from > 2 * 86_400_000 ? day(ms) : timeOfDay(ms, to - from < 600_000)
-    ctx.fillText(text, LEFT + ((width - LEFT) * i) / labels, HEIGHT - 8)
+  ctx.textAlign = 'center'
+  for (let ms = Math.ceil((from - offset_ms) / step_ms) * step_ms + offset_ms; ms <= to; ms += step_ms) {
+    const x = LEFT + ((width - LEFT) * (ms - from)) / (to - from)
+    const text = step_ms >= 86_400_000 ? day(ms) : timeOfDay(ms, false)
+    const half = ctx.measureText(text).width / 2
+    if (x - half >= LEFT - 30 && x + half <= width) ctx.fillText(text, x, HEIGHT - 8)
   }
 }
 

@@ -21,15 +21,20 @@ interface HistogramProps {
 const HEIGHT = 240
 const SIDE = 10
 const BOTTOM = 26
-const TOP = 34
+const TOP = 26
 
 export function Histogram({ title, buckets, percentiles, unit, weight }: HistogramProps) {
-  const draw = useCallback(
-    (pen: Pen) => drawHistogram(pen, buckets, percentiles, unit, weight),
-    [buckets, percentiles, unit, weight],
-  )
+  const draw = useCallback((pen: Pen) => drawHistogram(pen, buckets, percentiles, unit), [buckets, percentiles, unit])
   const said = percentiles.map(({ name, value }) => `${name} ${saying(value, unit)}`).join(', ')
-  return <Canvas height={HEIGHT} draw={draw} label={`${title}, distribution: ${said}`} />
+  const most = buckets.reduce((n, { count }) => Math.max(n, count), 0)
+  return (
+    <>
+      <Canvas height={HEIGHT} draw={draw} label={`${title}, distribution: ${said}`} />
+      <p class="fine">
+        The tallest is {digits(most)} {weight}; heights go by the root, so that the rare is seen beside the many.
+      </p>
+    </>
+  )
 }
 
 /** Half of all lies within one bucket of a steady stream: by the root, the others are seen too. */
@@ -40,7 +45,6 @@ function drawHistogram(
   buckets: readonly Bucket[],
   percentiles: readonly Percentile[],
   unit: Unit,
-  weight: string,
 ): void {
   ctx.clearRect(0, 0, width, height)
   const low = Math.max(1, buckets[0]?.from ?? 1)
@@ -68,8 +72,6 @@ function drawHistogram(
       ctx.fillText(saying(tick, unit), x(tick), height - 8)
       written_to = x(tick) + half + 10
     }
-  ctx.textAlign = 'left'
-  ctx.fillText(`at most ${digits(most)} ${weight}; heights by the root`, SIDE, 11)
   drawPercentiles(ctx, percentiles, x, floor, width)
 }
 

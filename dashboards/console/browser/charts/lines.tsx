@@ -2,7 +2,7 @@
 import { useMemo } from 'preact/hooks'
 import uPlot from 'uplot'
 import { moment, saying, type Unit } from '../format.ts'
-import { timeAxis, valueAxis } from './axes.ts'
+import { RIGHT, timeAxis, valueAxis } from './axes.ts'
 import { ink, lineColour, lineDash } from './palette.ts'
 import { Plot } from './plot.tsx'
 import type { Zoom } from './zoom.ts'
@@ -57,6 +57,7 @@ export function Lines(props: LinesProps) {
       focus: { prox: 24 },
     },
     legend: { live: true },
+    padding: [10, RIGHT, 0, 0],
     scales: { x: { time: true }, y: { range: (_u, min, max) => roomy(min, max) } },
     axes: [timeAxis(), valueAxis(unit)],
     series: [
@@ -67,7 +68,7 @@ export function Lines(props: LinesProps) {
           label: line.label,
           stroke: lineColour(colour),
           width: 1.75,
-          dash: lineDash(colour),
+          dash: line.colour === undefined ? lineDash(i) : [],
           points: { size: 4, show: lonely },
           value: (_u, value) => saying(value, unit),
           ...(line.steps && uPlot.paths.stepped ? { paths: uPlot.paths.stepped({ align: 1 }) } : {}),
@@ -76,6 +77,9 @@ export function Lines(props: LinesProps) {
     ],
     hooks: {
       draw: [plot => drawUprights(plot, uprights)],
+      setCursor: [showLast],
+      ready: [showLast],
+      setData: [showLast],
       setSelect: [plot => selected(plot, zoom, onSelect)],
     },
   })
@@ -89,6 +93,14 @@ function roomy(min: number | null, max: number | null): [number, number] {
   if (min === null || max === null) return [0, 1]
   const top = max > 0 ? max * 1.08 : 1
   return [Math.min(0, min), top]
+}
+
+/** Where nobody points the legend says what is known last. */
+export function showLast(plot: uPlot): void {
+  if ((plot.cursor.left ?? -1) >= 0) return
+  const [, ...values] = plot.data
+  const last = plot.data[0].findLastIndex((_, i) => values.some(line => line[i] !== null && line[i] !== undefined))
+  if (last >= 0) plot.setLegend({ idx: last }, false)
 }
 
 /** A value between two gaps has no line: it is shown as a point. */

@@ -30,26 +30,26 @@ export function Plot({ form, options, data, height, label, zoom, dataFor }: Plot
 
   useEffect(() => onTheme(() => setColours(n => n + 1)), [])
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `form` stands for the options, data come by themselves
+  // `form` stands for the options, data come by themselves.
   useEffect(() => {
     const element = host.current
     if (!element) return
     const { options, data } = now.current
     const made = new uPlot({ ...options(), width: Math.max(200, element.clientWidth), height }, data, element)
     plot.current = made
-    const fit = (): void => {
+    const adjust = (): void => {
       const span = zoom?.span
       if (span) made.batch(() => show(made, span.min, span.max, now.current.dataFor))
     }
-    fit()
+    adjust()
     const sizes = new ResizeObserver(() => {
       const width = Math.max(200, element.clientWidth)
       if (width === made.width) return
       made.setSize({ width, height })
-      fit()
+      adjust()
     })
     sizes.observe(element)
-    const unfollow = zoom?.follow(fit)
+    const unfollow = zoom?.follow(adjust)
     return () => {
       unfollow?.()
       sizes.disconnect()
@@ -84,13 +84,13 @@ export function Plot({ form, options, data, height, label, zoom, dataFor }: Plot
     ? '. Arrow keys move along the time, plus and minus change how much of it is seen, 0 shows all'
     : ''
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a drawing has no element of its own; its parts are not for reading
+    // A drawing has no element of its own; its parts are not for reading.
     <div
       class="plot"
       ref={host}
       role="img"
       aria-label={label + moves}
-      // biome-ignore lint/a11y/noNoninteractiveTabindex: it is moved by keys
+      // It is moved by keys.
       tabIndex={zoom ? 0 : undefined}
       onKeyDown={onKey}
       onWheel={onWheel}

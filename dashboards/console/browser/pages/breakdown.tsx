@@ -4,7 +4,7 @@ import { useAsked } from '../asked.ts'
 import { Menu, useDimensionChoices } from '../controls.tsx'
 import { useDesk, useNamedMetric } from '../desk.ts'
 import { count, plain, saying, share } from '../format.ts'
-import { Answered, Empty, Panel } from '../panel.tsx'
+import { Answered, Empty, Panel, Scroll } from '../panel.tsx'
 import { breakdownQuestion } from '../questions.ts'
 
 const FALLBACK_BY = 'isp'
@@ -27,7 +27,7 @@ export function Breakdown({ fallback }: { readonly fallback: MetricId }) {
             <Empty>Nothing in this range.</Empty>
           ) : (
             <>
-              <div class="scroll" tabIndex={0} role="region" aria-label={`${metric.title} by ${plain(by)}`}>
+              <Scroll label={`${metric.title} by ${plain(by)}`}>
                 <table>
                   <thead>
                     <tr>
@@ -65,7 +65,7 @@ export function Breakdown({ fallback }: { readonly fallback: MetricId }) {
                           {metric.has_share_of_bad && (
                             <td class="number">
                               <meter min={0} max={1} value={row.share_of_bad ?? 0} aria-hidden="true" />{' '}
-                              {share(row.share_of_bad)}
+                              <span class="part">{share(row.share_of_bad)}</span>
                             </td>
                           )}
                           <td class="number">{count(row.sessions)}</td>
@@ -74,7 +74,7 @@ export function Breakdown({ fallback }: { readonly fallback: MetricId }) {
                     })}
                   </tbody>
                 </table>
-              </div>
+              </Scroll>
               {(meta.groups_total ?? 0) > data.length && (
                 <p class="fine">
                   {data.length} of {count(meta.groups_total)} groups

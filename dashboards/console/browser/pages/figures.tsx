@@ -26,7 +26,7 @@ function Figure({ id }: { readonly id: MetricId }) {
       <dd>
         {data || failure ? <data value={value === null ? '' : String(value)}>{said.number}</data> : '…'}
         <small> {failure && !data ? failure.said : said.unit}</small>
-        <CopyCall url={url} title={title} />
+        <CopyCall url={url} title={title} small />
       </dd>
     </div>
   )

@@ -24,6 +24,9 @@ const TILES: readonly MetricId[] = [
 ]
 const FALLBACK: MetricId = 'stutter_time_pct'
 const SERIES_MAX = '6'
+const POINTS = 360
+/** Fewer, as each holds less. */
+const GROUPED_POINTS = 60
 
 export function Fleet() {
   return (
@@ -48,7 +51,11 @@ function OverTime() {
   const { data: metrics } = useCatalogue()
   const metric = useNamedMetric(place.metric, FALLBACK)
   const dimensions = useDimensionChoices()
-  const asked = useAsked(timeseriesQuestion(api, metric.id, place, place.group, place.group === '' ? '' : SERIES_MAX))
+  const asked = useAsked(
+    place.group === ''
+      ? timeseriesQuestion(api, metric.id, place, POINTS)
+      : timeseriesQuestion(api, metric.id, place, GROUPED_POINTS, place.group, SERIES_MAX),
+  )
   const happened = useAsked(annotationsQuestion(api, place))
   const uprights = useMemo<Upright[]>(
     () => (happened.data?.data ?? []).map(({ at, title }) => ({ t: Date.parse(at) / 1_000, label: title })).reverse(),

@@ -2,7 +2,7 @@
 import { useMemo, useState } from 'preact/hooks'
 import type { Zoom } from '../charts/zoom.ts'
 import { length, plain, saying, timeOfDay } from '../format.ts'
-import { Empty, Panel } from '../panel.tsx'
+import { Empty, Panel, Scroll } from '../panel.tsx'
 import type { timelineQuestion } from '../questions.ts'
 
 type Timeline = Awaited<ReturnType<ReturnType<typeof timelineQuestion>['load']>>['data'][number]
@@ -38,7 +38,7 @@ export function Happened({ timeline, zoom, url }: HappenedProps) {
           <span aria-hidden="true">✓ </span>No stutter, no freeze, no change in this part.
         </Empty>
       ) : (
-        <div class="scroll tall" tabIndex={0} role="region" aria-label="What happened">
+        <Scroll label="What happened" tall>
           <table>
             <thead>
               <tr>
@@ -59,7 +59,7 @@ export function Happened({ timeline, zoom, url }: HappenedProps) {
                       {timeOfDay(at)}
                     </button>
                   </th>
-                  <td class={kind}>
+                  <td class={kind === 'stutter' || kind === 'freeze' ? kind : ''}>
                     <span aria-hidden="true">{SIGNS[kind]} </span>
                     {words}
                   </td>
@@ -72,7 +72,7 @@ export function Happened({ timeline, zoom, url }: HappenedProps) {
               All {events.length}
             </button>
           )}
-        </div>
+        </Scroll>
       )}
     </Panel>
   )

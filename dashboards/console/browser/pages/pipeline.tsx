@@ -2,10 +2,10 @@
 import { useMemo } from 'preact/hooks'
 import { useAsked } from '../asked.ts'
 import { Lines } from '../charts/lines.tsx'
-import { useDesk } from '../desk.ts'
+import { type Meta, useDesk } from '../desk.ts'
 import { count, digits, moment, plain, saying, share } from '../format.ts'
 import { Freshness } from '../freshness.tsx'
-import { Answered, Empty, Panel } from '../panel.tsx'
+import { Answered, Empty, Panel, Scroll } from '../panel.tsx'
 import { pipelineQuestion, rejectsQuestion } from '../questions.ts'
 
 type Health = Awaited<ReturnType<ReturnType<typeof pipelineQuestion>['load']>>['data'][number]
@@ -28,7 +28,7 @@ export function Pipeline() {
         </Panel>
         <Panel title="Rows a minute" url={asked.url}>
           <Answered asked={asked} height={220}>
-            {({ data }) => data[0] && <PerMinute health={data[0]} />}
+            {({ data, meta }) => data[0] && <PerMinute health={data[0]} meta={meta} />}
           </Answered>
         </Panel>
         <Rejects />
@@ -47,6 +47,8 @@ interface Check {
   readonly ok: boolean | undefined
   readonly words: string
 }
+
+const TIERS = { '10s': 'ten seconds', minute: 'minutes', hour: 'hours' } as const
 
 /** Pure. What must be so, in a sign and in words. */
 export function checksOf(health: Health): Check[] {
@@ -70,7 +72,7 @@ export function checksOf(health: Health): Check[] {
     ...(['10s', 'minute', 'hour'] as const).map(tier => {
       const { due_buckets, oldest_due_at } = settling[tier]
       const since = oldest_due_at === null ? '' : `, the oldest of ${moment(oldest_due_at)}`
-      return { name: `Waiting to be settled, ${tier}`, ok: undefined, words: `${count(due_buckets)}${since}` }
+      return { name: `Waiting to be settled: ${TIERS[tier]}`, ok: undefined, words: `${count(due_buckets)}${since}` }
     }),
   ]
 }
@@ -94,23 +96,28 @@ const Trust = ({ health }: { readonly health: Health }) => (
   </dl>
 )
 
-function PerMinute({ health }: { readonly health: Health }) {
-  const { times, lines } = useMemo(
-    () => ({
-      times: health.per_minute.map(({ t }) => Date.parse(t) / 1_000),
+const MINUTE_S = 60
+
+/** Every minute of the range: where the API lists none, none was stored. */
+function PerMinute({ health, meta }: { readonly health: Health; readonly meta: Meta }) {
+  const { times, lines } = useMemo(() => {
+    const known = new Map(health.per_minute.map(minute => [Date.parse(minute.t) / 1_000, minute]))
+    const [from, to] = [meta.from, meta.to].map(at => Math.floor(Date.parse(at ?? '') / 1_000 / MINUTE_S) * MINUTE_S)
+    const times: number[] = []
+    for (let t = from ?? 0; t <= (to ?? 0); t += MINUTE_S) times.push(t)
+    return {
+      times,
       lines: [
-        { label: 'Rows', values: health.per_minute.map(({ rows }) => rows), steps: true },
-        { label: 'Refused', values: health.per_minute.map(({ rejected }) => rejected), steps: true, colour: 7 },
+        { label: 'Rows', values: times.map(t => known.get(t)?.rows ?? 0), steps: true },
+        { label: 'Refused', values: times.map(t => known.get(t)?.rejected ?? 0), steps: true, colour: 7 },
       ],
-    }),
-    [health],
-  )
-  if (times.length === 0) return <Empty>Nothing was stored in the last 15 minutes. Is anybody sending?</Empty>
+    }
+  }, [health, meta])
+  if (health.rows === 0) return <Empty>Nothing was stored in the last 15 minutes. Is anybody sending?</Empty>
   return (
     <>
       <p class="big">
-        {digits(health.rows_per_minute)}{' '}
-        <small>rows a minute on average, the first and the last minute are not whole</small>
+        {digits(health.rows_per_minute)} <small>on average; the first and the last minute are not whole</small>
       </p>
       <Lines title="Rows a minute" times={times} lines={lines} unit="sessions" height={200} />
     </>
@@ -145,7 +152,9 @@ function Rejects() {
                         Partition {samples[0].kafka_partition}, offset {samples[0].kafka_offset},{' '}
                         {count(samples[0].bytes_total)} bytes
                       </p>
-                      <pre tabIndex={0}>{samples[0].bytes}</pre>
+                      <Scroll label="The first bytes of the message">
+                        <pre>{samples[0].bytes}</pre>
+                      </Scroll>
                     </details>
                   )}
                 </li>
@@ -161,7 +170,7 @@ function Rejects() {
 function Partitions({ health }: { readonly health: Health }) {
   if (health.partitions.length === 0) return <Empty>No partition has been read yet.</Empty>
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Kafka’s partitions">
+    <Scroll label="Kafka’s partitions">
       <table>
         <thead>
           <tr>
@@ -191,6 +200,6 @@ function Partitions({ health }: { readonly health: Health }) {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   )
 }

@@ -113,7 +113,7 @@ function Score({ id, from, to }: { readonly id: string; readonly from: string; r
   const { data } = useAsked(overallQuestion(api, 'mos_avg', { from, to: until, filter: [`session_id:${id}`] }), false)
   const model = data?.meta.model
   if (!model) return null
-  const flags = Object.entries(model.flags).map(([flag, n]) => `${plain(flag)} (${count(n)})`)
+  const flags = Object.entries(model.flags).map(([flag, n]) => `${plain(flag).replace(':', ' ')} (${count(n)})`)
   return (
     <p class="fine score">
       Opinion score from {count(model.scored)} times ten seconds; {count(model.outside)} lie outside of the model,{' '}

@@ -61,7 +61,7 @@ function OverTime({ id, asked }: { readonly id: string; readonly asked: Asked<An
     () => (from === null || to === null ? undefined : { min: Date.parse(from) / 1_000, max: Date.parse(to) / 1_000 }),
     [from, to],
   )
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the URL says where to begin; from there on the zoom says it to the URL
+  // The URL says where to begin; from there on the zoom says it to the URL.
   const zoom = useMemo(() => whole && new Zoom(whole, viewOf(place)), [whole])
   const short = from !== null && to !== null && Date.parse(to) - Date.parse(from) <= FRAMES_SPAN_MAX_MS
   const frames = useFrames(id, short ? { from, to } : undefined, beat)
@@ -165,12 +165,8 @@ const timesOf = ({ points }: Timeline): number[] => points.map(({ t }) => Date.p
 function Stream({ timeline, zoom, url }: ChartProps & { readonly url: string }) {
   const charts = useMemo(() => {
     const { points } = timeline
-    const rungs = (timeline.marks ?? []).flatMap(mark =>
-      mark.kind === 'rung' ? [{ t: Date.parse(mark.at) / 1_000, label: `→ ${mark.rung}` }] : [],
-    )
     return {
       times: timesOf(timeline),
-      rungs,
       rates: [
         { label: 'Received', values: points.map(point => point.bitrate_kbps), colour: 0 },
         { label: 'Available', values: points.map(point => point.available_kbps), colour: 2 },
@@ -190,7 +186,7 @@ function Stream({ timeline, zoom, url }: ChartProps & { readonly url: string }) 
       ),
     }
   }, [timeline])
-  const { times, rungs, rates, delays, losses } = charts
+  const { times, rates, delays, losses } = charts
   const common = { times, zoom, shared: SHARED, height: 200 }
   return (
     <>
@@ -198,7 +194,7 @@ function Stream({ timeline, zoom, url }: ChartProps & { readonly url: string }) 
         {rates.length === 0 ? (
           <Empty>No bitrate was reported in this range.</Empty>
         ) : (
-          <Lines title="Bitrate" lines={rates} unit="kbps" uprights={rungs} {...common} />
+          <Lines title="Bitrate" lines={rates} unit="kbps" {...common} />
         )}
       </Panel>
       <Panel title="Network delay" url={url} wide>

@@ -4,7 +4,7 @@ import { type Asked, useAsked } from '../asked.ts'
 import { Go, Menu, metricChoices } from '../controls.tsx'
 import { useCatalogue, useDesk } from '../desk.ts'
 import { length, moment, plain, saying } from '../format.ts'
-import { Answered, Empty, Panel } from '../panel.tsx'
+import { Answered, Empty, Panel, Scroll } from '../panel.tsx'
 import { elsewhere } from '../place.ts'
 import { sessionsQuestion } from '../questions.ts'
 
@@ -59,7 +59,7 @@ function Pages({ first, order }: { readonly first: Listed; readonly order: strin
     last === undefined ? undefined : sessionsQuestion(api, place, order, place.where, last),
     false,
   )
-  // biome-ignore lint/correctness/useExhaustiveDependencies: each page is added once, when it comes
+  // Each page is added once, when it comes.
   useEffect(() => {
     if (!more.data) return
     setRest([...rest, ...more.data.data])
@@ -89,7 +89,7 @@ function SessionTable({ sessions, order }: { readonly sessions: Listed['data']; 
   const told = metrics.filter(({ id }) => sessions.some(session => session.metrics[id] !== undefined))
   const columns = [...told.filter(({ id }) => id === order), ...told.filter(({ id }) => id !== order)]
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Sessions">
+    <Scroll label="Sessions">
       <table class="sessions">
         <thead>
           <tr>
@@ -131,7 +131,7 @@ function SessionTable({ sessions, order }: { readonly sessions: Listed['data']; 
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   )
 }
 

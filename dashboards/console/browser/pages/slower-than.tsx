@@ -3,12 +3,12 @@ import { useAsked } from '../asked.ts'
 import { Menu, useDimensionChoices } from '../controls.tsx'
 import { useDesk } from '../desk.ts'
 import { count, plain, saying } from '../format.ts'
-import { Answered, Empty, Panel } from '../panel.tsx'
+import { Answered, Empty, Panel, Scroll } from '../panel.tsx'
 import { slowerQuestion } from '../questions.ts'
 
 const THRESHOLDS = [
-  ['16667', '16.7 ms: a refresh at 60 Hz'],
-  ['33333', '33.3 ms: two of them'],
+  ['16667', '16.7 ms (60 Hz)'],
+  ['33333', '33.3 ms (30 Hz)'],
   ['50000', '50 ms'],
   ['100000', '100 ms'],
   ['250000', '250 ms'],
@@ -47,7 +47,7 @@ export function SlowerThan() {
             <Empty>Nothing in this range.</Empty>
           ) : (
             <>
-              <div class="scroll" tabIndex={0} role="region" aria-label="Frames slower than the threshold">
+              <Scroll label="Frames slower than the threshold">
                 <table>
                   <thead>
                     <tr>
@@ -73,7 +73,7 @@ export function SlowerThan() {
                     })}
                   </tbody>
                 </table>
-              </div>
+              </Scroll>
               {!meta.threshold_exact && (
                 <p class="fine">Counted from {saying(meta.threshold_us, 'us')} on, the nearest edge of a bucket.</p>
               )}

@@ -7,11 +7,13 @@ import { digits, say } from '../format.ts'
 import { isMoving, type Place } from '../place.ts'
 import { overallQuestion, type Part, timeseriesQuestion } from '../questions.ts'
 
+const POINTS = 90
+
 export function Tile({ id }: { readonly id: MetricId }) {
   const { api, place, go } = useDesk()
   const { title, unit, better } = useMetric(id)
   const now = useAsked(overallQuestion(api, id, place))
-  const course = useAsked(timeseriesQuestion(api, id, place))
+  const course = useAsked(timeseriesQuestion(api, id, place, POINTS))
   const earlier = before(place)
   // What is over does not change: it is not asked again at each beat.
   const past = useAsked(earlier && overallQuestion(api, id, earlier), false)
