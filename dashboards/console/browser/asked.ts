@@ -41,14 +41,20 @@ function kindOf(status: number): Failure['kind'] {
 
 const NOTHING = { data: undefined, failure: undefined, asking: true }
 
+/** For `again`: what is over, or takes long, is asked once. */
+export const ONCE = 0
+
 interface Running {
   readonly url: string
   readonly revision: number
   readonly leaving: AbortController
 }
 
-/** @param question undefined: not yet known what to ask */
-export function useAsked<Data>(question: Question<Data> | undefined, every_beat = true): Asked<Data> {
+/**
+ * @param question undefined: not yet known what to ask
+ * @param again asked again whenever this changes; default: at each beat
+ */
+export function useAsked<Data>(question: Question<Data> | undefined, again?: number): Asked<Data> {
   const { beat, heard, revision } = useDesk()
   const url = question?.url ?? ''
   const [answered, setAnswered] = useState<Asked<Data>>({ url, ...NOTHING })
@@ -77,7 +83,7 @@ export function useAsked<Data>(question: Question<Data> | undefined, every_beat 
         asking: false,
       }))
     })
-  }, [url, revision, every_beat ? beat : 0])
+  }, [url, revision, again ?? beat])
 
   // Another page: nobody waits for this answer any more.
   useEffect(

@@ -20,6 +20,9 @@ export interface Place {
   readonly order: string
   readonly where: readonly string[]
   readonly threshold_us: string
+  /** Whom bitrate logic asks about: a session, and where nobody knows it, what it is like (`isp:examplenet`). */
+  readonly session: string
+  readonly like: readonly string[]
   /** The part of the range that charts are zoomed to, in epoch milliseconds: `from-to`. */
   readonly view: string
   /** Asked again by itself; '' is yes, where the range reaches until now. */
@@ -38,6 +41,8 @@ export const DEFAULTS: Named = {
   order: '',
   where: [],
   threshold_us: '',
+  session: '',
+  like: [],
   view: '',
   live: '',
 }

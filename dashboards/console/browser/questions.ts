@@ -104,5 +104,26 @@ export const rejectsQuestion = (api: Client, { from, to }: Part) => {
   return { url: route.$url(args).href, load: (signal: AbortSignal) => answer(route.$get(args, { init: { signal } })) }
 }
 
+export const LIKE = ['isp', 'region', 'access', 'device', 'game'] as const
+type Like = { readonly [name in (typeof LIKE)[number]]?: string }
+
+/** What the API calls `access` is a closed list; it refuses what is not in it, and says so. */
+type Access = 'ethernet' | 'wifi' | 'cellular'
+const likeness = ({ access, ...like }: Like) => ({
+  ...like,
+  ...(access === undefined ? {} : { access: access as Access }),
+})
+
+export const adviceQuestion = (api: Client, id: string) => {
+  const args = { param: { id }, query: {} }
+  const route = api.v1.abr.sessions[':id']
+  return { url: route.$url(args).href, load: (signal: AbortSignal) => answer(route.$get(args, { init: { signal } })) }
+}
+export const priorQuestion = (api: Client, like: Like) => {
+  const args = { query: likeness(like) }
+  const route = api.v1.abr.prior
+  return { url: route.$url(args).href, load: (signal: AbortSignal) => answer(route.$get(args, { init: { signal } })) }
+}
+
 /** What a terminal takes; the key is whoever's it is. */
 export const curlOf = (url: string): string => `curl -s -H "Authorization: Bearer $KEY" '${url.replaceAll("'", '%27')}'`

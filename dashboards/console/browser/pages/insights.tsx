@@ -1,6 +1,6 @@
 /** Who got worse, beyond their own past and beyond everybody else: a search that takes the API a second, so it is asked for. */
 import { useState } from 'preact/hooks'
-import { useAsked } from '../asked.ts'
+import { ONCE, useAsked } from '../asked.ts'
 import { useDesk } from '../desk.ts'
 import { count, plain } from '../format.ts'
 import { Answered, Empty, Panel } from '../panel.tsx'
@@ -10,7 +10,7 @@ export function Insights() {
   const { api, place, go } = useDesk()
   const [wanted, setWanted] = useState(false)
   const question = insightsQuestion(api, place)
-  const asked = useAsked(wanted ? question : undefined, false)
+  const asked = useAsked(wanted ? question : undefined, ONCE)
   return (
     <Panel title="Who got worse" url={question.url}>
       {!wanted ? (

@@ -1,6 +1,7 @@
 /** What a session adds up to: whose it was, how it ended, what deserves a look, its numbers, and what its opinion score stands on. */
 import type { MetricId } from '../../../../query/metrics/catalogue.ts'
-import { useAsked } from '../asked.ts'
+import { ONCE, useAsked } from '../asked.ts'
+import { Go } from '../controls.tsx'
 import { type Meta, useCatalogue, useDesk } from '../desk.ts'
 import { count, length, moment, plain, say, saying } from '../format.ts'
 import { Freshness } from '../freshness.tsx'
@@ -51,6 +52,9 @@ export function Summary({ session, meta, url }: SummaryProps) {
         </p>
         <div class="tools">
           <Freshness meta={meta} failure={undefined} moving={!ended} />
+          <Go to="abr" set={{ session: session.session_id }}>
+            What bitrate logic is told
+          </Go>
           <CopyCall url={url} title="Session" />
         </div>
       </header>
@@ -110,7 +114,7 @@ const TAIL_MS = 10_000
 function Score({ id, from, to }: { readonly id: string; readonly from: string; readonly to: string }) {
   const { api } = useDesk()
   const until = new Date(Date.parse(to) + TAIL_MS).toISOString()
-  const { data } = useAsked(overallQuestion(api, 'mos_avg', { from, to: until, filter: [`session_id:${id}`] }), false)
+  const { data } = useAsked(overallQuestion(api, 'mos_avg', { from, to: until, filter: [`session_id:${id}`] }), ONCE)
   const model = data?.meta.model
   if (!model) return null
   const flags = Object.entries(model.flags).map(([flag, n]) => `${plain(flag).replace(':', ' ')} (${count(n)})`)

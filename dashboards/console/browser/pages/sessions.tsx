@@ -1,12 +1,13 @@
 /** Which sessions: the worst by a metric or the newest, those that meet conditions; or one, by its id. */
 import { useEffect, useState } from 'preact/hooks'
-import { type Asked, useAsked } from '../asked.ts'
+import { type Asked, ONCE, useAsked } from '../asked.ts'
 import { Go, Menu, metricChoices } from '../controls.tsx'
 import { useCatalogue, useDesk } from '../desk.ts'
 import { length, moment, plain, saying } from '../format.ts'
 import { Answered, Empty, Panel, Scroll } from '../panel.tsx'
 import { elsewhere } from '../place.ts'
 import { sessionsQuestion } from '../questions.ts'
+import { SessionField } from './session-field.tsx'
 
 const WORST = 'stutter_time_pct'
 const NEWEST = 'newest'
@@ -14,7 +15,7 @@ const NEWEST = 'newest'
 type Listed = Awaited<ReturnType<ReturnType<typeof sessionsQuestion>['load']>>
 
 export function Sessions() {
-  const { api, place, go } = useDesk()
+  const { api, place, go, visit } = useDesk()
   const { data: metrics } = useCatalogue()
   const order = place.order === '' ? WORST : place.order
   const first = useAsked(sessionsQuestion(api, place, order, place.where))
@@ -28,7 +29,7 @@ export function Sessions() {
           wide
           tools={
             <>
-              <FindOne />
+              <SessionField value="" onSession={id => visit(elsewhere(place, 'session', id))} />
               <Menu
                 label="Order"
                 value={order}
@@ -57,7 +58,7 @@ function Pages({ first, order }: { readonly first: Listed; readonly order: strin
   const [next, setNext] = useState<string | null>(null)
   const more: Asked<Listed> = useAsked(
     last === undefined ? undefined : sessionsQuestion(api, place, order, place.where, last),
-    false,
+    ONCE,
   )
   // Each page is added once, when it comes.
   useEffect(() => {
@@ -132,34 +133,6 @@ function SessionTable({ sessions, order }: { readonly sessions: Listed['data']; 
         </tbody>
       </table>
     </Scroll>
-  )
-}
-
-const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-
-function FindOne() {
-  const { place, visit, say } = useDesk()
-  const [id, setId] = useState('')
-  const find = (event: Event) => {
-    event.preventDefault()
-    const wanted = id.trim().toLowerCase()
-    if (SESSION_ID.test(wanted)) visit(elsewhere(place, 'session', wanted))
-    else say('A session id is a UUID, as in 0f8fad5b-d9cb-469f-a165-70867728950e')
-  }
-  return (
-    <form class="menu" onSubmit={find}>
-      <label for="find-session">Session id</label>
-      <input
-        id="find-session"
-        type="search"
-        size={14}
-        autocomplete="off"
-        spellcheck={false}
-        value={id}
-        onInput={event => setId(event.currentTarget.value)}
-      />
-      <button type="submit">Open</button>
-    </form>
   )
 }
 

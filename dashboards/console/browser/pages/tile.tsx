@@ -1,6 +1,6 @@
 /** One big number: what it is now, whether that is better or worse than just before, and its course. A press shows it over time. */
 import type { MetricId } from '../../../../query/metrics/catalogue.ts'
-import { useAsked } from '../asked.ts'
+import { ONCE, useAsked } from '../asked.ts'
 import { Spark } from '../charts/spark.tsx'
 import { useDesk, useMetric } from '../desk.ts'
 import { digits, say } from '../format.ts'
@@ -16,7 +16,7 @@ export function Tile({ id }: { readonly id: MetricId }) {
   const course = useAsked(timeseriesQuestion(api, id, place, POINTS))
   const earlier = before(place)
   // What is over does not change: it is not asked again at each beat.
-  const past = useAsked(earlier && overallQuestion(api, id, earlier), false)
+  const past = useAsked(earlier && overallQuestion(api, id, earlier), ONCE)
   const value = now.data?.data[0]?.value ?? null
   const { number, unit: said } = say(value, unit)
   const trend = trendOf(value, past.data?.data[0]?.value ?? null, better)
