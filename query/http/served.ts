@@ -13,9 +13,10 @@ export const TYPES = {
   css: 'text/css; charset=utf-8',
   svg: 'image/svg+xml',
   png: 'image/png',
+  txt: 'text/plain; charset=utf-8',
 } as const
 export type FileType = keyof typeof TYPES
-const PACKED: readonly FileType[] = ['html', 'js', 'css', 'svg']
+const PACKED: readonly FileType[] = ['html', 'js', 'css', 'svg', 'txt']
 
 const POLICY = [
   "default-src 'none'",
