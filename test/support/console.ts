@@ -4,12 +4,14 @@
  */
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { createAdaptorServer } from '@hono/node-server'
 import { buildConsole } from '../../dashboards/console/build.ts'
 import type { QualityEvent } from '../../ingest/contract/events.ts'
 import { generateEvents } from '../../local/fleet/generate.ts'
+import type { AppOptions } from '../../query/http/app.ts'
 import { AskedApi } from './ask.ts'
-import { sharedServices, temporaryDirectory, unique } from './services.ts'
+import type { SharedServices } from './services.ts'
 
 export class ServedConsole {
   readonly api: AskedApi
@@ -22,10 +24,15 @@ export class ServedConsole {
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   }
 
-  static async start(name: string, now_ms: number): Promise<ServedConsole> {
-    const console_dir = `${temporaryDirectory()}/console`
+  static async start(
+    { clickhouse, root }: SharedServices,
+    name: string,
+    now_ms: number,
+    more: Partial<AppOptions> = {},
+  ): Promise<ServedConsole> {
+    const console_dir = join(root, name)
     await buildConsole(console_dir)
-    const api = await AskedApi.start(sharedServices().clickhouse, unique(name), now_ms, { console_dir })
+    const api = await AskedApi.start(clickhouse, name, now_ms, { console_dir, ...more })
     const server = createAdaptorServer({ fetch: api.app.fetch }) as Server
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
     return new ServedConsole(api, server)
