@@ -4,8 +4,9 @@
  */
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { createClient } from '../../../query/client.ts'
-import { type Failure, useAsked } from './asked.ts'
+import { useAsked } from './asked.ts'
 import { CatalogueContext, type Desk, DeskContext, useDesk } from './desk.ts'
+import type { Failure } from './failure.ts'
 import { Header } from './header.tsx'
 import { adoptKey, keepKey, readKey } from './key.ts'
 import { KeyForm } from './key-form.tsx'

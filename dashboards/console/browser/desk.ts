@@ -3,7 +3,7 @@ import { createContext } from 'preact'
 import { useContext } from 'preact/hooks'
 import type { answer, Client } from '../../../query/client.ts'
 import type { MetricId } from '../../../query/metrics/catalogue.ts'
-import type { Failure } from './asked.ts'
+import type { Failure } from './failure.ts'
 import type { Place } from './place.ts'
 import type { catalogueQuestion } from './questions.ts'
 

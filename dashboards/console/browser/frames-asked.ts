@@ -2,9 +2,9 @@
  * The frames of a session as they come: read line by line, so that a long answer is no long task, and shown when all of them are there.
  */
 import { useEffect, useState } from 'preact/hooks'
-import { type Failure, failureOf } from './asked.ts'
 import { Frames } from './charts/frame-data.ts'
 import { useDesk } from './desk.ts'
+import { type Failure, failureOf } from './failure.ts'
 import { framesUrl } from './questions.ts'
 
 export interface FramesAsked {

@@ -3,8 +3,8 @@
  * there is nothing, or that nobody answers.
  */
 import { useEffect, useState } from 'preact/hooks'
-import type { Failure } from './asked.ts'
 import type { Meta } from './desk.ts'
+import type { Failure } from './failure.ts'
 import { count, digits, length } from './format.ts'
 
 /** Events arrive once a second and are settled within seconds. */

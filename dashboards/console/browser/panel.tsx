@@ -1,8 +1,9 @@
 /** A piece of the page: what it shows, of what it is, where it comes from; and, said plainly, that there is nothing, or why. */
 import type { ComponentChildren } from 'preact'
 import { useId } from 'preact/hooks'
-import type { Asked, Failure } from './asked.ts'
+import type { Asked } from './asked.ts'
 import { useDesk } from './desk.ts'
+import type { Failure } from './failure.ts'
 import { curlOf } from './questions.ts'
 
 interface PanelProps {

@@ -121,9 +121,12 @@ const STEPS = [
   [86_400, '1d'],
 ] as const
 
+/** What is older may be known in coarser steps only, which the API knows better. */
+const FINE_MS = 20 * 86_400_000
+
 /** The shortest step that makes no more than so many points of a range: more of them have too few values each, and are not drawn. */
-export function stepFor(range: Pick<Place, 'from' | 'to'>, points: number): string {
-  const length_s = lengthOf(range, 0)
-  if (length_s === undefined) return 'auto'
+export function stepFor(range: Pick<Place, 'from' | 'to'>, points: number, now_ms: number): string {
+  const length_s = lengthOf(range, now_ms)
+  if (length_s === undefined || (momentOf(range.from, now_ms) ?? 0) < now_ms - FINE_MS) return 'auto'
   return STEPS.find(([seconds]) => length_s / seconds <= points)?.[1] ?? 'auto'
 }

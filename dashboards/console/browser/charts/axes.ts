@@ -44,7 +44,7 @@ const round: uPlot.Axis.Filter = (_u, splits) =>
   })
 
 /** Room on the right, the same in every chart: those that lie below each other share their times. */
-export const RIGHT = 14
+export const RIGHT = 24
 
 /** Of a logarithmic scale: 1, 2 and 5 of each decade, or there is no room. */
 export const logAxis = (unit: Unit): uPlot.Axis => ({

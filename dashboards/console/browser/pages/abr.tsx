@@ -86,8 +86,9 @@ function OfLike() {
             </p>
             <p class={stale ? 'stale' : 'fresh'}>
               <span aria-hidden="true">{stale ? '■ ' : '✓ '}</span>
-              {age_ms === null ? 'Nothing has been read yet' : `read ${saying(age_ms, 'ms')} ago`}, from{' '}
-              {count(samples)} sessions
+              {age_ms === null
+                ? 'What sessions sustained has not been read yet: this is where anybody begins'
+                : `read ${saying(age_ms, 'ms')} ago, from ${count(samples)} sessions`}
             </p>
             <Prior prior={prior} />
           </>

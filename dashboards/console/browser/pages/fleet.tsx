@@ -93,7 +93,6 @@ function OverTime() {
           />
         )}
       </Answered>
-      <p class="fine">Drag over the chart to look closer.</p>
     </Panel>
   )
 }
@@ -113,7 +112,10 @@ function Series({ answer, group, title, unit, uprights, onSelect }: SeriesProps)
   const { times, lines } = useMemo(() => seriesOf(answer.data, group, title), [answer, group, title])
   if (lines.every(({ values }) => values.every(value => value === null))) return <Empty>{emptyWords(answer)}</Empty>
   return (
-    <Lines title={title} times={times} lines={lines} unit={unit} uprights={uprights} onSelect={onSelect} height={300} />
+    <>
+      <Lines {...{ title, times, lines, unit, uprights, onSelect }} height={300} />
+      <p class="fine">Drag over the chart to look closer.</p>
+    </>
   )
 }
 

@@ -60,10 +60,10 @@ export function FramesPage() {
           }
         />
         <AsOne quantity={quantity} />
+        <SlowerThan />
         <Panel title="Frames in numbers">
           <Figures ids={LOWS} />
         </Panel>
-        <SlowerThan />
         <Budget />
       </div>
     </>
