@@ -6,21 +6,54 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { digits, say } from '../dashboards/console/browser/format.ts'
+import { digits, say, saying } from '../dashboards/console/browser/format.ts'
+import type { Advice, Advisor } from '../query/abr/advice.ts'
 import { METRICS, type MetricId } from '../query/metrics/catalogue.ts'
 import { launchBrowser, watchedPage } from './support/browser.ts'
 import { fleetEvents, ServedConsole } from './support/console.ts'
+import { sessionId } from './support/events.ts'
+import { liveWith } from './support/live.ts'
 import { sharedServices, unique } from './support/services.ts'
 
 const NOW = Math.floor(Date.now() / 60_000) * 60_000
 const RANGE = { from: new Date(NOW - 600_000).toISOString(), to: new Date(NOW).toISOString() }
 const QUERY = `?${new URLSearchParams(RANGE)}`
 
+const LIVE = sessionId(77)
+const live = liveWith({
+  session_id: LIVE,
+  context: { isp: 'a' },
+  rung: '1080p60-10m',
+  as_of_ms: NOW - 1_500,
+  figures: {
+    ...{ samples: 10, completeness_pct: 100, bitrate_avg_kbps: 9_100, target_bitrate_kbps: 10_000, rtt_p50_us: 31_000 },
+    ...{ available_last_kbps: 13_000, available_harmonic_mean_kbps: 13_000, available_ewma_3s_kbps: 13_000 },
+    ...{ available_ewma_9s_kbps: 13_000, packet_loss_pct: 0, fps_avg: 59.9, stutter_time_pct: 0, freeze_time_pct: 0 },
+    ...{ period_ms: 1_000, open_frame_us: 4_000 },
+  },
+})
+const priors: Advisor['priors'] = {
+  as_of_ms: NOW - 20_000,
+  priorOf: () => ({
+    ...{ p10_kbps: 4_000, p25_kbps: 7_000, p50_kbps: 12_000, p75_kbps: 16_000, p90_kbps: 21_000, rtt_p50_us: 24_000 },
+    ...{
+      packet_loss_pct: 0.01,
+      start_bitrate_kbps: 7_000,
+      cap_kbps: 21_000,
+      level: 'isp',
+      levels: [{ level: 'isp', n: 40 }],
+    },
+  }),
+}
+
 let served: ServedConsole
 let browser: Browser
 let worst = ''
 beforeAll(async () => {
-  ;[served, browser] = await Promise.all([ServedConsole.start(sharedServices(), unique('pages'), NOW), launchBrowser()])
+  ;[served, browser] = await Promise.all([
+    ServedConsole.start(sharedServices(), unique('pages'), NOW, { abr: { sessions: live, priors } }),
+    launchBrowser(),
+  ])
   await served.api.insert(fleetEvents({ sessions: 12, seconds: 600, end_ms: NOW }))
   const { data } = await served.api.get('/v1/sessions', { ...RANGE, order: 'frame_time_p99_us', limit: 1 })
   worst = String(data[0]?.session_id)
@@ -35,7 +68,7 @@ const opened = async (path: string, looks = {}) => {
   await watched.page.clock.install({ time: NOW + 5_000 })
   await watched.page.goto(served.at(path))
   await watched.page.locator('main#page').waitFor()
-  await watched.page.waitForLoadState('networkidle')
+  await watched.quiet()
   return watched
 }
 
@@ -130,6 +163,37 @@ describe('what is shown', () => {
   })
 })
 
+describe('what bitrate logic is told', () => {
+  test('is shown as it is told, with its reason and its age, and again a moment later', async () => {
+    const { page, faults, context } = await opened(`/abr?session=${LIVE}&like=isp:a`)
+    const { app } = served.api
+    const told = async (path: string) =>
+      (await app.request(path, { headers: { authorization: served.api.authorization } })).json()
+    const advice = (await told(`/v1/abr/sessions/${LIVE}`)) as Advice
+    const panel = page.getByRole('region', { name: 'What bitrate logic is told of a session' })
+    await panel.getByText(advice.recommendation.rung).first().waitFor()
+    for (const [name, unit] of [
+      ['rtt_p50_us', 'us'],
+      ['bitrate_avg_kbps', 'kbps'],
+      ['fps_avg', 'fps'],
+      ['mos_avg', 'mos'],
+    ] as const) {
+      const shown = await panel.locator(`[data-figure=${name}] dd`).first().textContent()
+      expect(shown, name).toBe(saying(advice.state?.[name], unit))
+    }
+    await panel.getByText('the step it is at fits').waitFor()
+    await panel.getByText('heard of 1.5\u00a0s ago, valid for 3.5\u00a0s').waitFor()
+    served.api.advance(5_000)
+    await page.clock.runFor(2_000)
+    await panel.getByText('what is known is too old: do what is safe').waitFor()
+    const { prior } = (await told('/v1/abr/prior?isp=a')) as Pick<Advice, 'prior'>
+    const like = page.getByRole('region', { name: 'Where a session like this begins' })
+    expect(await like.locator('[data-figure=p50_kbps] .number').textContent()).toBe(saying(prior?.p50_kbps, 'kbps'))
+    expect(faults).toEqual([])
+    await context.close()
+  })
+})
+
 describe('a link', () => {
   test('shows to another what one sees: metric, split, filter, range', async () => {
     const mine = await opened(`/${QUERY}`)
@@ -144,7 +208,7 @@ describe('a link', () => {
     expect(await theirs.page.getByLabel('Split by').inputValue()).toBe('access')
     expect(await theirs.page.getByRole('button', { name: 'Remove filter: access is wifi' }).count()).toBe(1)
     const said = (page: typeof mine.page) => page.locator('.tile data').evaluateAll(all => all.map(e => e.textContent))
-    await mine.page.waitForLoadState('networkidle')
+    await mine.quiet()
     expect(await said(theirs.page)).toEqual(await said(mine.page))
     await mine.page.goBack()
     await mine.page.getByRole('button', { name: 'Remove filter: access is wifi' }).waitFor({ state: 'detached' })

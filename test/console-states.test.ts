@@ -31,7 +31,6 @@ const opened = async (path: string, time = NOW + 3_000): Promise<Watched> => {
   return watched
 }
 const freshness = ({ page }: Watched) => page.locator('.freshness')
-const quiet = ({ page }: Watched) => page.waitForLoadState('networkidle')
 
 describe('what is new', () => {
   test('comes without a reload, within a beat, and the newest event is as old as it is', async () => {
@@ -42,7 +41,7 @@ describe('what is new', () => {
       `, ${(await served.api.get('/v1/metrics/sessions', { from: 'now-15m' })).data[0]?.value} sessions`
     await page.getByText(/newest event \d+\ss old/).waitFor()
     await page.getByText(await said()).waitFor()
-    await quiet(watched)
+    await watched.quiet()
     const before = await sessions.getAttribute('value')
     await page.evaluate('window.stays = true')
     served.api.advance(BEAT_MS)
@@ -58,7 +57,7 @@ describe('what is new', () => {
   test('stands still where somebody wants it to', async () => {
     const watched = await opened(served.at('/?from=now-15m'))
     await watched.page.getByRole('button', { name: 'Live' }).click()
-    await quiet(watched)
+    await watched.quiet()
     const asked: string[] = []
     watched.page.on('request', request => asked.push(request.url()))
     await watched.page.clock.runFor(5 * BEAT_MS)
@@ -83,7 +82,7 @@ describe('what is not as it should be', () => {
   test('a range without events is empty, not zero', async () => {
     const watched = await opened(served.at('/?from=2024-01-01T00:00:00Z&to=2024-01-01T01:00:00Z'))
     await watched.page.getByText('no events in this range').waitFor()
-    await quiet(watched)
+    await watched.quiet()
     expect(await watched.page.locator('.tile data').evaluateAll(all => all.map(e => e.textContent))).toEqual(
       Array(8).fill('–'),
     )
@@ -133,7 +132,7 @@ describe('what is not as it should be', () => {
     const watched = await opened(other.at('/'))
     const { page } = watched
     await page.getByText('no events in this range').waitFor()
-    await quiet(watched)
+    await watched.quiet()
     await other.stopAnswering()
     await page.clock.runFor(BEAT_MS)
     await page.getByText('the API does not answer; what you see is from before').waitFor()

@@ -5,7 +5,6 @@
 import { mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command } from 'commander'
-import type { Page } from 'playwright-core'
 import { answer, type Client, createClient } from '../../query/client.ts'
 import { launchBrowser, watchedPage } from '../support/browser.ts'
 
@@ -40,9 +39,11 @@ async function take({ url, keyFile }: Flags): Promise<void> {
   const browser = await launchBrowser()
   try {
     for (const { name, path, dark, ready } of pictures) {
-      const { page, context, faults } = await watchedPage(browser, { width: 1_280, height: 860, dark })
+      const { page, context, faults, quiet } = await watchedPage(browser, { width: 1_240, height: 780, dark })
       await page.goto(`${url}${path}#key=${key}`)
-      await drawn(page, ready)
+      await page.locator(ready).first().waitFor()
+      await quiet()
+      await page.locator('.state.waiting').first().waitFor({ state: 'detached' })
       const file = join(OUT, `${name}.png`)
       await page.screenshot({ path: file })
       console.log(`${name}  ${Math.round(statSync(file).size / 1_000)} kB${faults.length > 0 ? `  ${faults}` : ''}`)
@@ -51,12 +52,6 @@ async function take({ url, keyFile }: Flags): Promise<void> {
   } finally {
     await browser.close()
   }
-}
-
-async function drawn(page: Page, ready: string): Promise<void> {
-  await page.locator(ready).first().waitFor()
-  await page.locator('.state.waiting').first().waitFor({ state: 'detached' })
-  await page.waitForLoadState('networkidle')
 }
 
 /** That still plays, and has something to show. */

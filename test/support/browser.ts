@@ -2,8 +2,9 @@
  * A real Chromium, from a package that carries one or from CHROMIUM_PATH, and pages that note whatever goes wrong in them: errors on the
  * console, exceptions, requests that failed, scripts that the policy stopped.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import chromium from '@sparticuz/chromium'
-import { type Browser, type BrowserContext, chromium as driver, type Page } from 'playwright-core'
+import { type Browser, type BrowserContext, chromium as driver, type Page, type Request } from 'playwright-core'
 
 /** No sandbox, as tests run as root in containers; one renderer thread of software for drawing. */
 const ARGS = [
@@ -13,6 +14,8 @@ const ARGS = [
   '--font-render-hinting=none',
   '--hide-scrollbars',
 ]
+
+const QUIET_WITHIN_MS = 45_000
 
 export async function launchBrowser(): Promise<Browser> {
   const executablePath = process.env.CHROMIUM_PATH || (await chromium.executablePath())
@@ -24,6 +27,8 @@ export interface Watched {
   readonly context: BrowserContext
   /** What went wrong so far. */
   readonly faults: string[]
+  /** Until every request is answered, and what was drawn of the answers asked for nothing more. */
+  readonly quiet: () => Promise<void>
 }
 
 export interface Looks {
@@ -60,5 +65,23 @@ export async function watchedPage(browser: Browser, looks: Looks = {}): Promise<
   page.on('response', response => {
     if (response.status() >= 400) faults.push(`answer: ${response.status()} ${response.url()}`)
   })
-  return { page, context, faults }
+  const waiting = new Set<Request>()
+  page.on('request', request => waiting.add(request))
+  const answered = (request: Request): void => {
+    waiting.delete(request)
+  }
+  page.on('requestfinished', answered)
+  page.on('requestfailed', answered)
+  const quiet = async (): Promise<void> => {
+    const deadline = Date.now() + QUIET_WITHIN_MS
+    for (let still = 0; still < 2; ) {
+      await page.evaluate(
+        'new Promise(done => { const { port1, port2 } = new MessageChannel(); port1.onmessage = done; port2.postMessage(0) })',
+      )
+      still = waiting.size === 0 ? still + 1 : 0
+      if (still === 0) await sleep(20)
+      if (Date.now() > deadline) throw new Error(`not quiet: ${[...waiting].map(request => request.url())}`)
+    }
+  }
+  return { page, context, faults, quiet }
 }

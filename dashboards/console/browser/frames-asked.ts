@@ -13,6 +13,10 @@ export interface FramesAsked {
   readonly failure: Failure | undefined
 }
 
+interface Known extends Omit<FramesAsked, 'url'> {
+  readonly id: string
+}
+
 /** @param span undefined: more than is given frame by frame, or not known yet */
 export function useFrames(
   id: string,
@@ -21,7 +25,7 @@ export function useFrames(
 ): FramesAsked {
   const { api, revision } = useDesk()
   const url = span ? framesUrl(api, id, span) : ''
-  const [asked, setAsked] = useState<FramesAsked>({ url, frames: undefined, failure: undefined })
+  const [asked, setAsked] = useState<Known>({ id, frames: undefined, failure: undefined })
   // A question is its URL; a beat asks it again.
   useEffect(() => {
     if (!span) return
@@ -29,15 +33,16 @@ export function useFrames(
     const { signal } = leaving
     read(api.v1.sessions[':id'].frames.$get({ param: { id }, query: span }, { init: { signal } })).then(
       frames => {
-        if (!signal.aborted) setAsked({ url, frames, failure: undefined })
+        if (!signal.aborted) setAsked({ id, frames, failure: undefined })
       },
       error => {
-        if (!signal.aborted) setAsked(before => ({ ...before, url, failure: failureOf(error) }))
+        if (!signal.aborted) setAsked(before => ({ ...before, failure: failureOf(error) }))
       },
     )
     return () => leaving.abort()
   }, [url, revision, beat])
-  return asked.url === url ? asked : { url, frames: undefined, failure: undefined }
+  // Of a session that still plays the range moves on: what is known of it stays until the rest is there.
+  return asked.id === id && url !== '' ? { ...asked, url } : { url, frames: undefined, failure: undefined }
 }
 
 async function read(answer: Promise<Response>): Promise<Frames> {

@@ -25,7 +25,7 @@ export function SessionField({ value, onSession }: SessionFieldProps) {
       <input
         id="session-id"
         type="search"
-        size={16}
+        size={22}
         autocomplete="off"
         spellcheck={false}
         value={id}

@@ -20,6 +20,9 @@ const FLAGS: Readonly<Record<Told['flags'][number], string>> = {
   unexpected_end: 'ended as nobody wanted',
 }
 
+/** How far it said it got. */
+const STATES = { connecting: 'connecting', first_frame: 'plays', ended: 'ended', unknown: 'state unknown' } as const
+
 const FIRST: readonly MetricId[] = [
   'mos_avg',
   'fps_avg',
@@ -46,7 +49,7 @@ export function Summary({ session, meta, url }: SummaryProps) {
     <section class="panel summary" aria-label="Summary">
       <header>
         <p class="facts">
-          {moment(session.started_at)}, {length(lived_ms)}, {ended ? 'ended' : plain(session.state ?? 'state unknown')}
+          {moment(session.started_at)}, {length(lived_ms)}, {STATES[session.state ?? 'unknown']}
           {session.end_reason && `: ${plain(session.end_reason)}`}
           {session.startup_ms !== null && `, first picture after ${saying(session.startup_ms, 'ms')}`}
         </p>
