@@ -7,7 +7,7 @@ import { ConfigError } from '../ingest/runtime/config.ts'
 import { onSignal } from '../ingest/runtime/shutdown.ts'
 import { CannotStart } from './child.ts'
 import { createConsole, describe } from './console.ts'
-import { type Service, startService } from './service.ts'
+import { consoleUrl, type Service, startService } from './service.ts'
 
 new Command('npm start --')
   .description(
@@ -56,9 +56,11 @@ async function run(): Promise<number> {
   return 1
 }
 
-function welcome({ api_url, key_file, config }: Service): string {
+function welcome(service: Service): string {
+  const { api_url, key_file, config } = service
   return [
     'all parts are ready',
+    `  console     ${consoleUrl(service)}`,
     `  API         ${api_url}`,
     `  key         ${key_file}`,
     `  Kafka       ${config.brokers.join(',')}, topic ${config.KAFKA_TOPIC}`,

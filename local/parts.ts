@@ -2,7 +2,8 @@
  * Our own processes as parts of the local service: how each is started and by which answer it is ready.
  * Each reads its configuration from the environment it is given, as it would anywhere else.
  */
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import { buildConsole } from '../dashboards/console/build.ts'
 import type { Config, Environment } from '../ingest/runtime/config.ts'
 import type { Command } from './child.ts'
 import { THREADS } from './clickhouse/engine-config.ts'
@@ -50,10 +51,17 @@ export function ingesterPart({ config, environment, flags = [] }: NodePartOption
   }
 }
 
+/** It serves the console, which is built anew at each start: that takes less than a second. */
 export function apiPart({ config, environment }: NodePartOptions): PartSpec {
   return {
     name: 'api',
-    command: () => node('query/main.ts', environment),
+    command: async () => {
+      // Somebody's own build stays what it is.
+      if (environment.CONSOLE_DIR) return node('query/main.ts', environment)
+      const CONSOLE_DIR = join(resolve(config.DATA_DIR), 'console')
+      await buildConsole(CONSOLE_DIR)
+      return node('query/main.ts', { ...environment, CONSOLE_DIR })
+    },
     probe: httpProbe(`${apiUrl(config)}/readyz`),
     ready_within_ms: 60_000,
     stop_within_ms: 20_000,

@@ -3,7 +3,7 @@
  * in reverse, so that what was emitted is stored before the place it is stored in goes away.
  * A part that the environment points elsewhere (KAFKA_BROKERS, CLICKHOUSE_URL) is not started.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Config, type Environment, readConfig } from '../ingest/runtime/config.ts'
 import { brokerPart } from './kafka/broker.ts'
@@ -81,6 +81,10 @@ export function partsOf(config: Config, environment: Environment, announce?: (wh
   if (config.CLICKHOUSE_URL === undefined) specs.push(clickHousePart({ config, environment }))
   return [...specs, ingesterPart({ config, environment }), apiPart({ config, environment })]
 }
+
+/** Where a browser sees the console. The key stands behind the #, which no browser sends. */
+export const consoleUrl = ({ api_url, key_file }: Pick<Service, 'api_url' | 'key_file'>): string =>
+  `${api_url}/#key=${readFileSync(key_file, 'utf8').trim()}`
 
 function firstGivenUp(parts: readonly Part[]): Promise<string> {
   return new Promise(resolveFailed => {

@@ -90,6 +90,7 @@ async function run(): Promise<void> {
     abr: { ladder, stale_after_ms: config.ABR_STALE_AFTER_MS, sessions: live.sessions, priors },
     waiting: live.notReady,
     stopping: stopping.signal,
+    console_dir: config.CONSOLE_DIR,
   })
   const server = await listen(app.fetch, config.HTTP_HOST, config.HTTP_PORT)
   log.info(

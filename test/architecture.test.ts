@@ -10,7 +10,7 @@ const FOLDERS = ['ingest', 'query', 'dashboards', 'local', 'bench', 'test']
 
 const files = FOLDERS.filter(folder => existsSync(join(ROOT, folder))).flatMap(folder =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
-    .filter(file => file.endsWith('.ts'))
+    .filter(file => /\.tsx?$/.test(file))
     .map(file => join(folder, file)),
 )
 const source = (file: string): string => readFileSync(join(ROOT, file), 'utf8')
@@ -53,6 +53,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'query/pipeline',
     'query/abr',
   ],
+  'dashboards/console': ['query/client.ts', 'query/metrics', 'query/http'],
 }
 const room = (file: string): string => file.split('/').slice(0, 2).join('/')
 const isOurs = (target: string): boolean => FOLDERS.some(folder => target.startsWith(`${folder}/`))
@@ -70,8 +71,8 @@ describe('imports point upstream', () => {
     expect(stray).toEqual([])
   })
 
-  test('every room of ingest and query is in the list', () => {
-    const rooms = new Set(files.filter(file => /^(ingest|query)\/[^/]+\//.test(file)).map(room))
+  test('every room of the product is in the list', () => {
+    const rooms = new Set(files.filter(file => /^(ingest|query|dashboards)\/[^/]+\//.test(file)).map(room))
     expect([...rooms].sort()).toEqual(Object.keys(MAY_IMPORT).sort())
   })
 
@@ -92,6 +93,24 @@ describe('imports point upstream', () => {
       done.add(file)
     }
     for (const file of files) walk(file, [])
+  })
+})
+
+describe('what runs in a browser', () => {
+  const browser = files.filter(file => file.startsWith('dashboards/console/browser/'))
+  const statements = (file: string): { text: string; target: string }[] =>
+    [...source(file).matchAll(/^(?:import|export)\b[^']*?(?:from\s*)?'([^']+)'/gm)].map(([text, target = '']) => ({
+      text,
+      target: target.startsWith('.') ? normalize(join(dirname(file), target)) : target,
+    }))
+
+  test('takes from the rest of the project types, and the client, which does so itself', () => {
+    const stray = [...browser, 'query/client.ts']
+      .flatMap(file => statements(file).map(statement => ({ file, ...statement })))
+      .filter(({ target }) => /^(ingest|query|local|bench|test|node:)/.test(target) && target !== 'query/client.ts')
+      .filter(({ text }) => !text.startsWith('import type'))
+    expect(browser.length).toBeGreaterThan(20)
+    expect(stray).toEqual([])
   })
 })
 

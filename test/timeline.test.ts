@@ -122,11 +122,15 @@ function recomputedSecond(events: readonly QualityEvent[]) {
   const lost = sum(counted.map(e => e.packets_lost ?? 0))
   const packets = lost + sum(counted.map(e => e.packets_received ?? 0))
   const covered_ms = sum(rates.map(e => e.interval_ms))
+  const aimed = rates.filter(e => e.target_bitrate_kbps !== undefined)
+  const aimed_ms = sum(aimed.map(e => e.interval_ms))
   return {
     fps: times.length === 0 ? null : (1e6 * times.length) / sum(times),
     frame_time_p95_us: r7(times, 0.95),
     frame_time_max_us: times.length === 0 ? null : Math.max(...times),
     bitrate_kbps: covered_ms === 0 ? null : sum(rates.map(e => e.bitrate_kbps * e.interval_ms)) / covered_ms,
+    target_bitrate_kbps:
+      aimed_ms === 0 ? null : sum(aimed.map(e => (e.target_bitrate_kbps ?? 0) * e.interval_ms)) / aimed_ms,
     available_kbps: mean(rates.map(e => e.available_kbps)),
     rtt_us: mean(rates.map(e => e.rtt_us)),
     jitter_us: mean(rates.map(e => e.jitter_us)),
@@ -168,6 +172,7 @@ describe('the timeline of a session', () => {
         fc.record({
           bitrate_kbps: fc.nat({ max: 40_000 }),
           interval_ms: fc.integer({ min: 100, max: 2_000 }),
+          target_bitrate_kbps: unknown(fc.nat({ max: 50_000 })),
           available_kbps: unknown(fc.nat({ max: 60_000 })),
           rtt_us: unknown(fc.nat({ max: 200_000 })),
           jitter_us: unknown(fc.nat({ max: 20_000 })),
@@ -298,7 +303,7 @@ describe('the range of a timeline', () => {
       filter: `session_id:${sessionId(60)}`,
     })
     expect(points.map(({ t, fps }) => ({ t, value: fps }))).toEqual(data.map(({ t, value }) => ({ t, value })))
-    expect(points[0]).toMatchObject({ frame_time_max_us: 100_000, rtt_us: null, rung: null })
+    expect(points[0]).toMatchObject({ frame_time_max_us: 100_000, rtt_us: null, target_bitrate_kbps: null, rung: null })
   })
 
   test('in which the session was silent has its points, all unknown', async () => {

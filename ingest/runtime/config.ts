@@ -53,6 +53,7 @@ const variables = z.object({
 
   HTTP_HOST: z.string().min(1).default('127.0.0.1'),
   HTTP_PORT: port.default(18080),
+  CONSOLE_DIR: z.string().min(1).default('dist/console'),
   API_KEYS_FILE: z.string().min(1).optional(),
   API_REQUESTS_PER_SECOND: whole(1, 1_000_000).default(100),
   API_CONCURRENT_REQUESTS: whole(1, 100_000).default(64),

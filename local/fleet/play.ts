@@ -7,7 +7,7 @@ import { createKafkaSender, type KafkaSender } from '../../ingest/emit/kafka.ts'
 import { KafkaSource } from '../../ingest/load/kafka.ts'
 import { createLog } from '../../ingest/runtime/log.ts'
 import { openStore } from '../../ingest/store/clickhouse.ts'
-import type { Service } from '../service.ts'
+import { consoleUrl, type Service } from '../service.ts'
 import { FreshnessProbe } from './freshness.ts'
 import { LivePrinter } from './live.ts'
 import { runFleet } from './run.ts'
@@ -87,6 +87,7 @@ function welcome({ service, sessions, speed, seed, for_ms }: PlayOptions): strin
   const { api_url, key_file, config } = service
   const pace = speed === 1 ? '' : ` at ${speed} times the speed of life`
   return `${sessions} simulated sessions play${pace}, seed ${seed}${for_ms === undefined ? '; Ctrl-C ends it' : ''}
+  console     ${consoleUrl(service)}
   API         ${api_url}
   Kafka       ${config.brokers.join(',')}, topic ${config.KAFKA_TOPIC}
   ClickHouse  ${config.clickhouse.url}, database ${config.clickhouse.database}

@@ -16,6 +16,7 @@ import { type Advisor, NO_PRIORS, nobody } from '../abr/advice.ts'
 import { DEFAULT_LADDER, parseLadder } from '../abr/ladder.ts'
 import type { Sharing } from '../metrics/sharing.ts'
 import { noted } from './access.ts'
+import { addConsole } from './console.ts'
 import { ASKING_LIMITS, type AskingLimits, createAsking } from './desk.ts'
 import { addDocs } from './docs.ts'
 import { CALL_LIMITS, type CallLimits, guard } from './guard.ts'
@@ -34,6 +35,7 @@ import { addInsightRoute } from './routes/insights.ts'
 import { addMetricRoutes } from './routes/metrics.ts'
 import { addPipelineRoute } from './routes/pipeline.ts'
 import { addRejectRoutes } from './routes/rejects.ts'
+import { addSessionFrameRoutes } from './routes/session-frames.ts'
 import { addSessionListRoutes } from './routes/session-list.ts'
 import { addSessionTimelineRoutes } from './routes/session-timeline.ts'
 import { addSessionRoutes } from './routes/sessions.ts'
@@ -53,6 +55,8 @@ export interface AppOptions {
   readonly limits?: Partial<CallLimits>
   /** Per question. */
   readonly asking?: Partial<AskingLimits>
+  /** Of the built console, which is served at `/`. */
+  readonly console_dir?: string
   /** How long the answer to a question is handed to others who ask the same; default 0: each request asks for itself. */
   readonly share_ms?: number
   /** Who is live and what is known of those like them. Default: nobody, nothing. */
@@ -76,6 +80,7 @@ export type Api = Hono<
     RoutesOf<typeof addSessionListRoutes> &
     RoutesOf<typeof addSessionRoutes> &
     RoutesOf<typeof addSessionTimelineRoutes> &
+    RoutesOf<typeof addSessionFrameRoutes> &
     RoutesOf<typeof addExportRoutes> &
     RoutesOf<typeof addRejectRoutes> &
     RoutesOf<typeof addErasureRoutes> &
@@ -130,6 +135,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addPipelineRoute(app, desk, store)
   addSessionRoutes(app, desk)
   addSessionTimelineRoutes(app, desk)
+  addSessionFrameRoutes(app, { ...desk, askStreamed: streamed }, log)
   addExportRoutes(app, { ...desk, askStreamed: streamed }, log)
   addRejectRoutes(app, desk)
   addErasureRoutes(app, store, desk.now)
@@ -137,6 +143,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   requirements = requirementsOf(app)
 
   addDocs(app)
+  addConsole(app, options.console_dir)
   app.get('/livez', c => c.text('ok\n'))
   app.get('/readyz', async c => {
     const waiting = (await notReady(direct)) ?? options.waiting?.()

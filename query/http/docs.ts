@@ -2,11 +2,11 @@
  * `/docs`: the reference page, drawn by Swagger UI from `/openapi.json`. Everything it needs is served from here, from a closed list;
  * its policy lets it load and ask nothing elsewhere and run no script of a page. No key is needed to read; trying a route needs one.
  */
-import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { OpenAPIHono } from '@hono/zod-openapi'
 import type { RequestEnv } from './problems.ts'
+import { CHECKED, type FileType, fileAnswer, type Served, served } from './served.ts'
 
 const PAGE = `<!doctype html>
 <html lang="en">
@@ -37,41 +37,8 @@ const INITIALIZER = `SwaggerUIBundle({
   validatorUrl: null,
 })
 `
-const POLICY = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self' data:",
-  "connect-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ')
-
-const TYPES = {
-  html: 'text/html; charset=utf-8',
-  js: 'text/javascript; charset=utf-8',
-  css: 'text/css; charset=utf-8',
-  png: 'image/png',
-} as const
-
-/** Looked at again each time, loaded again only when it changed. */
-const CACHED = 'no-cache'
-
-interface Served {
-  readonly type: string
-  readonly body: Uint8Array<ArrayBuffer>
-  readonly etag: string
-}
-
-const served = (type: keyof typeof TYPES, content: string | Buffer): Served => {
-  const body = new Uint8Array(Buffer.from(content))
-  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
-  return { type: TYPES[type], body, etag }
-}
-
 const resolve = createRequire(import.meta.url).resolve
-const packaged = (type: keyof typeof TYPES, file: string) => (): Served =>
+const packaged = (type: FileType, file: string) => (): Served =>
   served(type, readFileSync(resolve(`swagger-ui-dist/${file}`)))
 
 const FILES: Readonly<Record<string, () => Served>> = {
@@ -89,14 +56,7 @@ export function addDocs(app: OpenAPIHono<RequestEnv>): void {
     app.get(path, c => {
       // The bundle is read when somebody wants it.
       file ??= load()
-      const headers = {
-        etag: file.etag,
-        'cache-control': CACHED,
-        'content-security-policy': POLICY,
-        'referrer-policy': 'no-referrer',
-      }
-      if (c.req.header('if-none-match') === file.etag) return c.body(null, 304, headers)
-      return c.body(file.body, 200, { ...headers, 'content-type': file.type })
+      return fileAnswer(c, file, CHECKED)
     })
   }
 }

@@ -45,8 +45,15 @@ const WRITERS = { csv: csvOf, ndjson: ndjsonOf }
  * cannot take it for the whole.
  * @param failed told why, where rows failed
  */
-export function bodyOf(table: Table, format: Format, failed: (error: unknown) => void): ReadableStream<Uint8Array> {
-  const texts = WRITERS[format](table)
+export const bodyOf = (table: Table, format: Format, failed: (error: unknown) => void): ReadableStream<Uint8Array> =>
+  streamOf(WRITERS[format](table), table.close, failed)
+
+/** @param close nobody reads any further */
+export function streamOf(
+  texts: AsyncIterator<string, void>,
+  close: () => Promise<void>,
+  failed: (error: unknown) => void,
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder()
   return new ReadableStream(
     {
@@ -61,7 +68,7 @@ export function bodyOf(table: Table, format: Format, failed: (error: unknown) =>
           throw new Error('the rows of an answer ended before their end')
         }
       },
-      cancel: table.close,
+      cancel: close,
     },
     { highWaterMark: 0 },
   )

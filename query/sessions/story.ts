@@ -17,6 +17,7 @@ const COLUMNS = [
   ...[
     'interval_ms',
     'bitrate_kbps',
+    'target_bitrate_kbps',
     'available_kbps',
     'rtt_us',
     'jitter_us',
@@ -68,6 +69,7 @@ const secondRow = z.object({
   frame_time_p95_us: figure,
   frame_time_max_us: figure,
   bitrate_kbps: figure,
+  target_bitrate_kbps: figure,
   available_kbps: figure,
   rtt_us: figure,
   jitter_us: figure,
@@ -85,6 +87,7 @@ export const secondsQuestion = (id: string, { from, to }: Window): Question<Seco
   if(frames = 0, NULL, quantileExactInclusiveArray(0.95)(times)) AS frame_time_p95_us,
   if(frames = 0, NULL, max(arrayMax(times))) AS frame_time_max_us,
   sumIf(toUInt64(rate) * covered_ms, is_rate) / nullIf(sumIf(covered_ms, is_rate), 0) AS bitrate_kbps,
+  sumIf(toUInt64(assumeNotNull(target)) * covered_ms, isNotNull(target)) / nullIf(sumIf(covered_ms, isNotNull(target)), 0) AS target_bitrate_kbps,
   avg(available) AS available_kbps, avg(rtt) AS rtt_us, avg(jitter) AS jitter_us,
   100 * sumIf(lost, isNotNull(received)) / nullIf(sumIf(lost + received, isNotNull(lost + received)), 0) AS packet_loss_pct,
   groupArray(happening) AS happenings
@@ -92,7 +95,7 @@ FROM (${eachEventOnce(
     COLUMNS,
     `toUnixTimestamp64Milli(at) AS at_ms, ${HAPPENING} AS happening,
     frame_times AS times, is_bitrate AS is_rate, bitrate_kbps AS rate, interval_ms AS covered_ms,
-    available_kbps AS available, rtt_us AS rtt, jitter_us AS jitter, packets_lost AS lost, packets_received AS received`,
+    target_bitrate_kbps AS target, available_kbps AS available, rtt_us AS rtt, jitter_us AS jitter, packets_lost AS lost, packets_received AS received`,
     `t10 >= ${moment('from')} AND t10 < ${moment('to')} AND session_id = {id:UUID}`,
   )})
 GROUP BY s ORDER BY s`,

@@ -11,10 +11,11 @@ import { NOT_SETTLED } from '../metrics/freshness.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
 import { behindQuestion, grouping, paramsOf, type Subject, valueSql } from '../metrics/questions.ts'
-import { bucketSeconds, bucketStarts, iso, type Moment, rawWindow, type Window } from '../metrics/range.ts'
+import { bucketSeconds, bucketStarts, iso, rawWindow, type Window } from '../metrics/range.ts'
 import { groupedSql } from '../metrics/sql.ts'
 import { type BadKind, episodesOf } from './episodes.ts'
 import { lifeOf } from './life.ts'
+import { type AskedPart, partOf } from './part.ts'
 import { badFramesOf, happeningsOf, lastRungOf, type Mark, marksOf, secondsQuestion } from './story.ts'
 
 /** What a point tells beside its time, and which metric says it where cells answer. */
@@ -23,11 +24,13 @@ const FROM_CELLS = {
   frame_time_p95_us: 'frame_time_p95_us',
   frame_time_max_us: 'frame_time_max_us',
   bitrate_kbps: 'bitrate_avg_kbps',
+  /** Cells know the target's bits, but not how long it was told. */
+  target_bitrate_kbps: undefined,
   available_kbps: 'available_p50_kbps',
   rtt_us: 'rtt_p50_us',
   jitter_us: 'jitter_p50_us',
   packet_loss_pct: 'packet_loss_pct',
-} as const satisfies Record<string, MetricId>
+} as const satisfies Record<string, MetricId | undefined>
 export type Figure = keyof typeof FROM_CELLS
 export const FIGURES = Object.keys(FROM_CELLS) as Figure[]
 
@@ -58,24 +61,15 @@ export interface Timeline {
 
 /** A point a second is then what a page can draw and the store reads at once. */
 export const RAW_SPAN_MAX_S = 30 * 60
-/** Of a longer session, if nobody says which part: what is wanted first, and read in a third of the time. */
-export const LAST_S = 10 * 60
 /** A range may grow by this where it is snapped to whole buckets. */
 const SNAP_S = 2 * bucketSeconds('events')
 const DAY_S = 86_400
 
 /** @throws Mistake where no tier has the session, or the range is none */
-export async function timeline(
-  desk: Desk,
-  session_id: string,
-  asked: { readonly from?: Moment | undefined; readonly to?: Moment | undefined },
-): Promise<Answer<Timeline>> {
+export async function timeline(desk: Desk, session_id: string, asked: AskedPart): Promise<Answer<Timeline>> {
   const life = await lifeOf(desk, session_id)
   if (!life) throw new Mistake('unknown_session', 'id', 'no event of such a session is known')
-  const to = asked.to ?? { at_ms: (life.last + life.bucket_s) * 1_000 }
-  const until_s = ('at_ms' in to ? to.at_ms : desk.now() - to.before_now_ms) / 1_000
-  const begin_s = Math.min(until_s, Math.max(life.first, until_s - LAST_S))
-  const from = asked.from ?? { at_ms: Math.max(0, begin_s * 1_000) }
+  const { from, to } = partOf(life, asked, desk.now())
   const window = rawWindow({ from, to }, desk.now())
   const filters: Filter[] = [{ dimension: 'session_id', value: session_id, exclude: false }]
   const kept = window.from >= desk.now() / 1_000 - desk.retention.raw_days * DAY_S
@@ -122,7 +116,7 @@ const stepsQuestion = (subject: Subject, step_s: number): Question<z.infer<typeo
     ...grouping(subject),
     keys: { t: 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}' },
     values: {
-      figures: `[${Object.values(FROM_CELLS).map(metric => `toFloat64(${valueSql(METRICS[metric], true)})`)}]`,
+      figures: `[${Object.values(FROM_CELLS).map(metric => (metric === undefined ? 'NULL' : `toFloat64(${valueSql(METRICS[metric], true)})`))}]`,
     },
   }),
   params: { ...paramsOf(subject), step_s },

@@ -4,6 +4,7 @@ import { expect } from 'vitest'
 import type { QualityEvent } from '../../ingest/contract/events.ts'
 import { openStore, type Store, type StoreConfig } from '../../ingest/store/clickhouse.ts'
 import { migrate } from '../../ingest/store/migrate.ts'
+import type { AppOptions } from '../../query/http/app.ts'
 import { type App, apiOver } from './app.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './seed.ts'
 import type { ClickHouseAccess } from './services.ts'
@@ -22,20 +23,25 @@ export class AskedApi {
   readonly #seed: Seed
   #ahead_ms = 0
 
-  private constructor(config: StoreConfig, now_ms: number) {
+  private constructor(config: StoreConfig, now_ms: number, more: Partial<AppOptions>) {
     const { database } = config
     const { key, hash } = keyFor(database)
     this.database = database
     this.authorization = `Bearer ${key}`
     this.store = openStore(config)
     this.#seed = new Seed(this.store, `${database}#1`)
-    this.app = apiOver(this.store, [hash], { now: () => now_ms + this.#ahead_ms })
+    this.app = apiOver(this.store, [hash], { now: () => now_ms + this.#ahead_ms, ...more })
   }
 
-  static async start(clickhouse: ClickHouseAccess, database: string, now_ms: number): Promise<AskedApi> {
+  static async start(
+    clickhouse: ClickHouseAccess,
+    database: string,
+    now_ms: number,
+    more: Partial<AppOptions> = {},
+  ): Promise<AskedApi> {
     const config = { ...clickhouse, database }
     await migrate(config, RETENTION)
-    return new AskedApi(config, now_ms)
+    return new AskedApi(config, now_ms, more)
   }
 
   /** Moves its clock on. */

@@ -1,0 +1,2 @@
+/** Stylesheets are what esbuild makes of an import. */
+declare module '*.css'
