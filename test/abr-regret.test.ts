@@ -141,7 +141,7 @@ function sessionOf(policies: readonly string[], boldness: number): DeliveredEven
       said.push(
         client.say(ms, ms + 1_000, {
           ...{ kind: 'bitrate', interval_ms: 1_000, bitrate_kbps: Math.round(Math.min(carries, target)) },
-          ...(uniform() < 0.8 ? { available_kbps: Math.round(carries) } : {}),
+          ...(uniform() < 0.8 ? { available_kbps: Math.round(carries * (1 + 1.5 * uniform())) } : {}),
         }),
       )
     const stutters = target > carries && uniform() < 0.3
