@@ -22,11 +22,10 @@ const STUTTER_MAX_PCT = 1
 const OVER_AFTER_S = 300
 export const LOTS = 65_536
 /** Sessions of one question. */
-const BATCH = 400
+const BATCH = 300
 /** They were heard of last within so long of each other: few ten seconds are read beside their own. */
 const TOGETHER_S = 300
 
-const named = z.string().transform(text => (text === '' ? undefined : text))
 const sessionRow = z.object({
   id: z.string(),
   first: z.number(),
@@ -34,12 +33,13 @@ const sessionRow = z.object({
   lot: z.number(),
   settled_us: z.number(),
   stutter_time_pct: z.number().nullable(),
-  labels: z.tuple([named, named, named, named, named]),
+  /** In the order of `NARROWING`; '' is unknown. */
+  labels: z.array(z.string()),
 })
 export type SessionRow = z.infer<typeof sessionRow>
 
-/** A page of the answer. */
-export const PAGE = 250
+/** A page of the answer: few enough that nobody waits while it is checked. */
+export const PAGE = 120
 const SESSIONS = `SELECT toString(session_id) AS id, toUnixTimestamp(t) AS first, toUnixTimestamp(last_t) AS last,
   cityHash64(session_id) % ${LOTS} AS lot, toUnixTimestamp64Micro(settled_at) AS settled_us,
   ${METRICS.stutter_time_pct.value} AS stutter_time_pct, [${NARROWING.map(name => `toString(${name})`)}] AS labels
