@@ -6,8 +6,8 @@ import { createLog } from '../ingest/runtime/log.ts'
 import { openStore } from '../ingest/store/clickhouse.ts'
 import { settleSessions } from '../ingest/store/sessions.ts'
 import { dueCoarser } from '../ingest/store/settle.ts'
-import type { PriorContext } from '../query/abr/priors.ts'
-import { EVIDENCE_S, sustainedBy, sustainedQuestion } from '../query/abr/priors-evidence.ts'
+import type { PriorContext } from '../query/abr/priors-cohorts.ts'
+import { SPAN_S, spokenBy, sustainedBy, sustainedQuestion } from '../query/abr/priors-evidence.ts'
 import { openPriors, PriorReader } from '../query/abr/priors-refresh.ts'
 import { type Ask, createAsk } from '../query/metrics/question.ts'
 import { chance } from '../query/statistics/weights.ts'
@@ -93,19 +93,12 @@ describe('the evidence of a session', () => {
     })
     const events = sessions.flatMap(eventsOf)
     await api.insert(events)
-    // Some arrive again, with other numbers: the first counts.
-    const again = events
-      .filter((_, i) => i % 7 === 0)
-      .map(event => ({ ...event, ...(event.kind === 'bitrate' ? { bitrate_kbps: 1 } : {}) }))
-    await api.insert(again)
-    const rows = await ask(
-      sustainedQuestion(
-        sessions.map(({ id }) => id),
-        BEGUN_MS / 1_000,
-        BEGUN_MS / 1_000 + 600,
-      ),
-    )
-    const told = new Map(rows.map(({ id, intervals: _, ...sustained }) => [id, sustained]))
+    // Some arrive again.
+    await api.insert(events.filter((_, i) => i % 7 === 0))
+    const ids = sessions.map(({ id }) => id)
+    const buckets = spokenBy(true, BEGUN_MS / 1_000, BEGUN_MS / 1_000 + 290)
+    const rows = await ask(sustainedQuestion({ ids, short: true, buckets }))
+    const told = new Map(rows.map(({ id, ...sustained }) => [id, sustained]))
     const kinds = new Set<boolean>()
     for (const { id } of sessions) {
       const own = events.filter((event): event is BitrateEvent => event.session_id === id && event.kind === 'bitrate')
@@ -114,7 +107,7 @@ describe('the evidence of a session', () => {
       else {
         kinds.add(expected.censored)
         const { packet_loss_pct, rtt_p50_us, ...exact } = told.get(id) ?? { packet_loss_pct: null, rtt_p50_us: null }
-        expect(exact).toEqual({ kbps: expected.kbps, censored: expected.censored })
+        expect(exact).toEqual({ kbps: expected.kbps, censored: expected.censored, intervals: own.length })
         expect(packet_loss_pct ?? -1).toBeCloseTo(expected.packet_loss_pct ?? -1, 9)
         expect(rtt_p50_us ?? -1).toBeCloseTo(expected.rtt_p50_us ?? -1, 6)
       }
@@ -122,12 +115,19 @@ describe('the evidence of a session', () => {
     expect(kinds).toEqual(new Set([true, false]))
   })
 
-  test('is that of its last half hour', async () => {
+  test('of a longer one is that of the first ten seconds of each minute of its last half hour', async () => {
     const id = randomUUID()
-    const seconds = EVIDENCE_S + 1_200
-    await play({ id, seconds, interval: second => limitedAt(second < 1_200 ? 2_000 : 8_000)() })
-    const [row] = await ask(sustainedQuestion([id], BEGUN_MS / 1_000, BEGUN_MS / 1_000 + seconds))
-    expect(row).toMatchObject({ kbps: 8_000, censored: false, intervals: EVIDENCE_S })
+    const seconds = SPAN_S + 1_200
+    const interval = (second: number) => limitedAt(second < 1_200 ? 2_000 : second % 60 < 10 ? 8_000 : 9_000)()
+    await api.insert(eventsOf({ id, seconds, interval }))
+    const last = BEGUN_MS / 1_000 + seconds - 10
+    const [row] = await ask(sustainedQuestion({ ids: [id], short: false, buckets: spokenBy(false, last, last) }))
+    expect(row).toMatchObject({ kbps: 8_000, censored: false, intervals: SPAN_S / 6 })
+  })
+
+  test('is asked of the ten seconds that any of its kind was heard in, and of few more', () => {
+    expect(spokenBy(true, 1_000, 1_000)).toEqual(Array.from({ length: 30 }, (_, i) => 710 + 10 * i))
+    expect(spokenBy(false, 3_610, 3_700)).toEqual(Array.from({ length: 31 }, (_, i) => 1_860 + 60 * i))
   })
 })
 

@@ -12,12 +12,26 @@
  */
 import { z } from 'zod'
 import type { BitrateEvent } from '../../ingest/contract/events.ts'
+import { TIERS } from '../../ingest/store/settle.ts'
 import type { Question } from '../metrics/question.ts'
-import { moment } from '../metrics/sql.ts'
 import { plainQuantile, survivalQuantiles } from '../statistics/survival.ts'
 
-/** A longer session speaks by its last half hour, up to the last ten seconds it was heard of: what asking costs is bounded. */
-export const EVIDENCE_S = 1_800
+/**
+ * Which ten seconds a session speaks by: a short one by all it has, a longer one by the first of each minute of its last half hour. Rows
+ * stand in the order of their ten seconds, so the others are not read at all: a median needs no more, and what asking costs is bounded.
+ */
+export const SHORT_S = 300
+export const SPAN_S = 1_800
+const EVERY_S = 60
+const CELL_S = TIERS['10s'].seconds
+
+/** The ten seconds, in epoch seconds, that sessions of one kind were heard in which were heard of last between the two. */
+export function spokenBy(short: boolean, least_last: number, most_last: number): number[] {
+  const [every, span] = short ? [CELL_S, SHORT_S] : [EVERY_S, SPAN_S]
+  const first = Math.ceil((least_last - span + CELL_S) / every) * every
+  return Array.from({ length: Math.max(0, Math.floor((most_last - first) / every) + 1) }, (_, i) => first + i * every)
+}
+
 /** A session of fewer says too little. */
 export const INTERVALS_MIN = 10
 const AT_RISK_MIN = 3
@@ -35,7 +49,7 @@ type Interval = Pick<
   'bitrate_kbps' | 'target_bitrate_kbps' | 'available_kbps' | 'rtt_us' | 'packets_received' | 'packets_lost'
 >
 
-/** Of a session's intervals, each once, of its last `EVIDENCE_S`. Undefined: too few. */
+/** Of a session's intervals, each once. Undefined: too few. */
 export function sustainedBy(intervals: readonly Interval[]): Sustained | undefined {
   if (intervals.length < INTERVALS_MIN) return undefined
   const rtts = Float64Array.from(intervals.flatMap(({ rtt_us }) => rtt_us ?? [])).sort()
@@ -103,16 +117,14 @@ FROM (
       arrayReduce('quantileExactInclusiveOrNull(0.5)', arrayMap(i -> i.4, is)) AS rtt_p50_us,
       100 * arraySum(i -> assumeNotNull(i.6), ${KNOWN_PACKETS}) / nullIf(arraySum(i -> assumeNotNull(i.5 + i.6), ${KNOWN_PACKETS}), 0) AS packet_loss_pct
     FROM (
-      SELECT session_id, arrayFilter(i -> i.7 > toUnixTimestamp(max(t10)) - ${EVIDENCE_S},
+      SELECT session_id, arrayFilter(i -> i.7 > toUnixTimestamp(max(t10)) - {span_s:UInt32},
         groupArray((bitrate_kbps, target_bitrate_kbps, available_kbps, rtt_us, packets_received, packets_lost, toUnixTimestamp(t10)))) AS is
       FROM (
-        SELECT * FROM (
-          SELECT session_id, source, seq, t10, log_id, kafka_partition, kafka_offset,
-            bitrate_kbps, target_bitrate_kbps, available_kbps, rtt_us, packets_received, packets_lost
-          FROM events_v1
-          WHERE kind = 'bitrate' AND t10 >= ${moment('from')} AND t10 < ${moment('to')} AND session_id IN {ids:Array(UUID)}
-        )
-        ORDER BY log_id, kafka_partition, kafka_offset LIMIT 1 BY t10, session_id, source, seq
+        SELECT session_id, t10, bitrate_kbps, target_bitrate_kbps, available_kbps, rtt_us, packets_received, packets_lost
+        FROM events_v1
+        WHERE kind = 'bitrate' AND t10 IN (SELECT toDateTime(arrayJoin({buckets:Array(UInt32)}), 'UTC')) AND session_id IN {ids:Array(UUID)}
+        -- Which of two that are one does not matter: a resend says the same.
+        LIMIT 1 BY t10, session_id, source, seq
       )
       GROUP BY session_id
     )
@@ -120,10 +132,17 @@ FROM (
 )
 WHERE intervals >= ${INTERVALS_MIN}`
 
-/** A row for each session that says enough. @param from epoch seconds: at least `EVIDENCE_S` before any of them was heard of last */
-export const sustainedQuestion = (ids: readonly string[], from: number, to: number): Question<SustainedRow> => ({
+/** Sessions that are asked about at once: short ones or longer ones. */
+export interface Batch {
+  readonly ids: readonly string[]
+  readonly short: boolean
+  readonly buckets: readonly number[]
+}
+
+/** A row for each session that says enough. */
+export const sustainedQuestion = ({ ids, short, buckets }: Batch): Question<SustainedRow> => ({
   id: 'prior_evidence',
   sql: SUSTAINED,
-  params: { ids, from, to },
+  params: { ids, buckets, span_s: short ? SHORT_S : SPAN_S },
   row: sustainedRow,
 })

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../../ingest/runtime/log.ts'
 import type { Ask } from '../metrics/question.ts'
 import { inSlices } from '../statistics/slices.ts'
-import { type PriorContext, type PriorOptions, type Priors, priorsOf } from './priors.ts'
+import { type PriorOptions, type Priors, priorsOf } from './priors.ts'
+import type { PriorContext } from './priors-cohorts.ts'
 import { sustainedQuestion } from './priors-evidence.ts'
 import { BEGINNING, type Cursor, PAGE, PAST_S, PriorSessions, sessionsQuestion } from './priors-sessions.ts'
 import type { Prior } from './state.ts'
@@ -24,13 +25,13 @@ export interface PriorSource {
   close(): Promise<void>
 }
 
-/** Enough for thirty sessions in each of hundreds of cohorts; 20 MB at most. */
-const SESSIONS_MAX = 20_000
+/** Enough for thirty sessions in each of hundreds of cohorts; 10 MB at most. */
+const SESSIONS_MAX = 10_000
 const REFRESH_EVERY_MS = 60_000
 /** The store has other work: between two questions there is a pause as long as the one before took. */
 const PAUSE_MAX_MS = 2_000
 /** Computing goes on beside requests that should take one. */
-const SLICE_MS = 2
+export const SLICE_MS = 2
 /** A session is marked with the moment before it was read for settling, and is there when that is done. */
 const SETTLING_TAKES_US = 120_000_000
 
@@ -55,7 +56,7 @@ export class PriorReader {
     for (const batch of this.#sessions.due(now_s)) {
       if (signal?.aborted) break
       const begun = performance.now()
-      this.#sessions.read(batch, await this.#ask(sustainedQuestion(batch.ids, batch.from, batch.to)))
+      this.#sessions.read(batch, await this.#ask(sustainedQuestion(batch)))
       if (signal) await pause(Math.min(PAUSE_MAX_MS, performance.now() - begun), signal)
     }
     return inSlices(priorsOf(this.#sessions.sustained(), this.#options), SLICE_MS)

@@ -3,16 +3,16 @@
  * drawn by lot, which follows from their id, so that each has the same chance and the same ones stay. Pure.
  *
  * A session is read when it is first heard of, again whenever it has become twice as long, and once more when it is over: however long it
- * plays, its events are read three times at most on average.
+ * plays, a handful of times.
  */
 import { z } from 'zod'
 import { SESSIONS_TABLE } from '../../ingest/store/sessions.ts'
-import { TIERS } from '../../ingest/store/settle.ts'
 import { METRICS } from '../metrics/catalogue.ts'
 import type { Question } from '../metrics/question.ts'
 import { moment } from '../metrics/sql.ts'
-import { PRIOR_DIMENSIONS, type PriorContext, type PriorSession } from './priors.ts'
-import { EVIDENCE_S, INTERVALS_MIN, type SustainedRow } from './priors-evidence.ts'
+import type { PriorSession } from './priors.ts'
+import { NARROWING, type PriorContext } from './priors-cohorts.ts'
+import { type Batch, INTERVALS_MIN, SHORT_S, type SustainedRow, spokenBy } from './priors-evidence.ts'
 
 export const PAST_S = 86_400
 /** Longer than anybody plays: sessions stand in the order of their beginning. */
@@ -22,12 +22,10 @@ const STUTTER_MAX_PCT = 1
 const OVER_AFTER_S = 300
 export const LOTS = 65_536
 /** Sessions of one question. */
-const BATCH = 250
-const HOUR_S = TIERS.hour.seconds
-/** A session was heard of last within so long from `last` on. */
-const CELL_S = TIERS['10s'].seconds
+const BATCH = 300
+/** They were heard of last within so long of each other: few ten seconds are read beside their own. */
+const TOGETHER_S = 300
 
-const named = z.string().transform(text => (text === '' ? undefined : text))
 const sessionRow = z.object({
   id: z.string(),
   first: z.number(),
@@ -35,15 +33,16 @@ const sessionRow = z.object({
   lot: z.number(),
   settled_us: z.number(),
   stutter_time_pct: z.number().nullable(),
-  labels: z.tuple([named, named, named, named, named]),
+  /** In the order of `NARROWING`; '' is unknown. */
+  labels: z.array(z.string()),
 })
 export type SessionRow = z.infer<typeof sessionRow>
 
-/** A page of the answer. */
-export const PAGE = 500
+/** A page of the answer: few enough that nobody waits while it is checked. */
+export const PAGE = 120
 const SESSIONS = `SELECT toString(session_id) AS id, toUnixTimestamp(t) AS first, toUnixTimestamp(last_t) AS last,
   cityHash64(session_id) % ${LOTS} AS lot, toUnixTimestamp64Micro(settled_at) AS settled_us,
-  ${METRICS.stutter_time_pct.value} AS stutter_time_pct, [${PRIOR_DIMENSIONS.map(name => `toString(${name})`)}] AS labels
+  ${METRICS.stutter_time_pct.value} AS stutter_time_pct, [${NARROWING.map(name => `toString(${name})`)}] AS labels
 FROM ${SESSIONS_TABLE} FINAL
 WHERE t >= ${moment('from')} - ${LIFE_MAX_S} AND last_t >= ${moment('from')} AND intervals >= ${INTERVALS_MIN}
   AND lot < {lots:UInt32} AND (settled_us, id) > ({settled_us:Int64}, {id:String})
@@ -64,19 +63,12 @@ export interface Cursor {
 }
 export const BEGINNING: Cursor = { settled_us: 0, id: '' }
 
-/** What is to be asked. */
-export interface Batch {
-  readonly ids: readonly string[]
-  readonly from: number
-  readonly to: number
-}
-
 interface Entry {
   row: SessionRow
   /** Up to when its events were read; undefined: never. */
   read_until?: number
   /** Undefined: it said too little. */
-  evidence?: Omit<PriorSession, 'context'> | undefined
+  sustained?: PriorSession | undefined
 }
 
 export class PriorSessions {
@@ -119,17 +111,17 @@ export class PriorSessions {
     for (const [id, entry] of this.#entries) if (which(entry)) this.#entries.delete(id)
   }
 
-  /** Who is to be read now, those of the last hour first: they tell most of what is now. */
+  /** Who is to be read now, those heard of last first: they tell most of what is now. */
   due(now_s: number): Batch[] {
-    const hours = new Map<number, SessionRow[]>()
+    const groups = new Map<number, SessionRow[]>()
     for (const { row, read_until } of this.#entries.values()) {
       if (!isDue(row, read_until, now_s)) continue
-      const hour = Math.floor(row.last / HOUR_S)
-      const rows = hours.get(hour)
+      const group = 2 * Math.floor(row.last / TOGETHER_S) + Number(isShort(row))
+      const rows = groups.get(group)
       if (rows) rows.push(row)
-      else hours.set(hour, [row])
+      else groups.set(group, [row])
     }
-    return [...hours].sort(([a], [b]) => b - a).flatMap(([, rows]) => batchesOf(rows))
+    return [...groups].sort(([a], [b]) => b - a).flatMap(([, rows]) => batchesOf(rows))
   }
 
   /** What was answered of the batch: who is not in it said too little. */
@@ -139,16 +131,19 @@ export class PriorSessions {
       const entry = this.#entries.get(id)
       if (!entry) continue
       entry.read_until = entry.row.last
-      entry.evidence = byId.get(id)
+      const evidence = byId.get(id)
+      entry.sustained = evidence && { ...evidence, context: contextOf(entry.row) }
     }
   }
 
   /** Those that played well, with what they sustained. */
-  *sustained(): Generator<PriorSession> {
-    for (const { row, evidence } of this.#entries.values()) {
-      if (!evidence || row.stutter_time_pct === null || row.stutter_time_pct >= STUTTER_MAX_PCT) continue
-      yield { ...evidence, context: contextOf(row) }
+  sustained(): PriorSession[] {
+    const sessions: PriorSession[] = []
+    for (const { row, sustained } of this.#entries.values()) {
+      const { stutter_time_pct } = row
+      if (sustained && stutter_time_pct !== null && stutter_time_pct < STUTTER_MAX_PCT) sessions.push(sustained)
     }
+    return sessions
   }
 }
 
@@ -157,13 +152,15 @@ function isDue({ first, last }: SessionRow, read_until: number | undefined, now_
   return last > read_until && (last - first >= 2 * (read_until - first) || now_s - last > OVER_AFTER_S)
 }
 
-/** Rows of all others who played meanwhile are passed over in each: few, and none over more time than an hour and a session. */
+const isShort = ({ first, last }: SessionRow): boolean => last - first < SHORT_S
+
 const batchesOf = (rows: readonly SessionRow[]): Batch[] =>
   Array.from({ length: Math.ceil(rows.length / BATCH) }, (_, i) => {
     const some = rows.slice(i * BATCH, (i + 1) * BATCH)
     const lasts = some.map(({ last }) => last)
-    return { ids: some.map(({ id }) => id), from: Math.min(...lasts) - EVIDENCE_S, to: Math.max(...lasts) + CELL_S }
+    const short = some.every(isShort)
+    return { ids: some.map(({ id }) => id), short, buckets: spokenBy(short, Math.min(...lasts), Math.max(...lasts)) }
   })
 
 const contextOf = ({ labels }: SessionRow): PriorContext =>
-  Object.fromEntries(PRIOR_DIMENSIONS.map((name, i) => [name, labels[i]] as const).filter(([, value]) => value))
+  Object.fromEntries(NARROWING.map((name, i) => [name, labels[i]] as const).filter(([, value]) => value))
