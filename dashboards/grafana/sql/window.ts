@@ -1,0 +1,131 @@
+/**
+ * Which range, tier and step a panel is answered from: the catalogue's own rule (`query/metrics/range.ts`), as SQL over the times that
+ * Grafana puts in. Two windows, as the API has them: one for the range as a whole, one for steps, whose tier must be such that steps
+ * are made of its buckets. Coarser tiers are read as far as they are settled. A test holds every value equal to what the API takes.
+ */
+import type { Retention } from '../../../ingest/store/migrate.ts'
+import { settledQuestion } from '../../../query/metrics/freshness.ts'
+import {
+  AUTO_BUCKETS,
+  AUTO_HOURS_FROM_S,
+  AUTO_STEPS_S,
+  bucketSeconds,
+  RANGE_MAX_S,
+} from '../../../query/metrics/range.ts'
+import { type Expressions, printed, substituted } from './print.ts'
+
+const DAY_S = 86_400
+const HOUR_S = bucketSeconds('hour')
+const BUCKETS_S = `[${(['10s', 'minute', 'hour'] as const).map(bucketSeconds)}]`
+
+/** Epoch seconds, as SQL. */
+export interface Asked {
+  readonly from: string
+  readonly to: string
+}
+
+export const DASHBOARD_RANGE: Asked = {
+  from: 'toUnixTimestamp64Milli($__fromTime_ms) / 1000',
+  to: 'toUnixTimestamp64Milli($__toTime_ms) / 1000',
+}
+
+export const WHOLE = 'whole'
+export const STEPPED = 'stepped'
+export type Span = typeof WHOLE | typeof STEPPED
+
+/** What a window is made of: what the SQL of cells takes, in epoch seconds, and the step. */
+const PARTS = ['from', 'to', 'cut', 'hours_from', 'hours_to', 'step_s'] as const
+export type Part = (typeof PARTS)[number]
+export const partsOf = (span: Span): readonly Part[] =>
+  span === WHOLE ? PARTS.filter(part => part !== 'step_s') : PARTS
+const SETTLED_PARTS: readonly Part[] = ['cut', 'hours_from', 'hours_to']
+
+const fits = (buckets: string): string =>
+  `arrayFilter(bucket -> range_s <= multiIf(bucket = ${bucketSeconds('10s')}, ${RANGE_MAX_S['10s']}, bucket = ${bucketSeconds('minute')}, ${RANGE_MAX_S.minute}, inf), ${buckets})`
+
+/** The aliases of a window, each over those before it. */
+function rule({ from, to }: Asked, span: Span, kept: Retention): [name: string, sql: string][] {
+  const kept_s = (days: number): string => `asked_from >= now_s - ${days * DAY_S}`
+  const remembered = `intDiv(toUInt32(now_s), 60) * 60 - ${(Math.min(kept.raw_days, kept.cell_days) - 1) * DAY_S}`
+  const step: [string, string][] = [
+    ['least_s', `if(range_s > ${AUTO_HOURS_FROM_S}, ${HOUR_S}, reaching[1])`],
+    [
+      'steps',
+      `arrayFilter(step -> step >= least_s AND range_s / step <= ${AUTO_BUCKETS}, [${AUTO_STEPS_S.join(', ')}])`,
+    ],
+    ['auto_step_s', `if(empty(steps), ceil(range_s / ${AUTO_BUCKETS} / ${DAY_S}) * ${DAY_S}, steps[1])`],
+    ['made_of', 'arrayFilter(bucket -> auto_step_s % bucket = 0, reaching)'],
+  ]
+  const candidates = span === STEPPED ? 'made_of' : 'reaching'
+  return [
+    ['asked_from', from],
+    ['asked_to', to],
+    ['range_s', 'asked_to - asked_from'],
+    ['now_s', 'toUnixTimestamp64Milli(now64(3)) / 1000'],
+    [
+      'reaching',
+      `arrayFilter(bucket -> multiIf(bucket = ${bucketSeconds('10s')}, ${kept_s(kept.cell_days)}, bucket = ${bucketSeconds('minute')}, ${kept_s(kept.minute_days)}, 1), ${BUCKETS_S})`,
+    ],
+    ...(span === STEPPED ? step : []),
+    ['bucket_s', `if(empty(${candidates}), reaching[1], ${fits(candidates)}[1])`],
+    ['begin_s', 'toUInt32(floor(asked_from / bucket_s) * bucket_s)'],
+    ['end_s', 'toUInt32(ceil(asked_to / bucket_s) * bucket_s)'],
+    ['counted_s', `toUInt32(least(greatest(intDiv(begin_s, 60) * 60, ${remembered}, 0), end_s))`],
+    ['first_hour_s', `toUInt32(least(ceil(begin_s / ${HOUR_S}) * ${HOUR_S}, end_s))`],
+    ['last_hour_s', `toUInt32(greatest(first_hour_s, intDiv(end_s, ${HOUR_S}) * ${HOUR_S}))`],
+  ]
+}
+
+/** How far minutes and hours are settled from all that is below them. */
+function settledRule(kept: Retention): [name: string, sql: string][] {
+  const { sql } = settledQuestion({ from: 0, to: 0, tier: 'hour', step_s: undefined, now_ms: 0 }, kept)
+  const settled = substituted(sql, {
+    since: 'counted_s',
+    to: 'end_s',
+    hours_from: 'first_hour_s',
+    hours_to: 'last_hour_s',
+  })
+  return [
+    ['settled', `(SELECT tuple(ifNull(cut, end_s), ifNull(cut_hour, end_s)) FROM (${settled}))`],
+    ['minutes_to_s', 'greatest(begin_s, least(tupleElement(settled, 1), end_s))'],
+    ['hours_settled_s', `least(tupleElement(settled, 2), intDiv(minutes_to_s, ${HOUR_S}) * ${HOUR_S})`],
+  ]
+}
+
+/** A tier that is not read has an empty span at the beginning. */
+const VALUES: Readonly<Record<Part, string>> = {
+  from: 'begin_s',
+  to: 'end_s',
+  cut: `if(bucket_s = ${bucketSeconds('10s')}, begin_s, minutes_to_s)`,
+  hours_from: `if(bucket_s = ${HOUR_S}, first_hour_s, begin_s)`,
+  hours_to: `if(bucket_s = ${HOUR_S}, greatest(first_hour_s, least(last_hour_s, hours_settled_s)), begin_s)`,
+  step_s: 'auto_step_s',
+}
+
+const withAliases = (aliases: readonly [name: string, sql: string][]): string =>
+  `WITH ${aliases.map(([name, sql]) => `${sql} AS ${name}`).join(', ')}`
+
+/** The name of the hidden variable that holds a part. */
+export const variableOf = (span: Span, part: Part): string =>
+  span === WHOLE ? `range_${part}` : part === 'step_s' ? part : `steps_${part}`
+
+/** What a hidden variable asks. */
+export function partSql(span: Span, part: Part, kept: Retention): string {
+  const aliases = [...rule(DASHBOARD_RANGE, span, kept), ...(SETTLED_PARTS.includes(part) ? settledRule(kept) : [])]
+  return printed(`${withAliases(aliases)} SELECT toUInt32(${VALUES[part]}) AS ${variableOf(span, part)}`, {})
+}
+
+/** For panels: hidden variables in the place of a window's parameters. */
+export const windowVariables = (span: Span): Expressions =>
+  Object.fromEntries(partsOf(span).map(part => [part, `\${${variableOf(span, part)}}`]))
+
+/** For alerts, which have no variables: the window as aliases in front of the statement, and their names for its parameters. */
+export function windowAliases(asked: Asked, kept: Retention): { readonly sql: string; readonly names: Expressions } {
+  const parts = partsOf(WHOLE)
+  const aliases = [
+    ...rule(asked, WHOLE, kept),
+    ...settledRule(kept),
+    ...parts.map((part): [string, string] => [variableOf(WHOLE, part), `toUInt32(${VALUES[part]})`]),
+  ]
+  return { sql: withAliases(aliases), names: Object.fromEntries(parts.map(part => [part, variableOf(WHOLE, part)])) }
+}
