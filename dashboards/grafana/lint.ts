@@ -28,6 +28,7 @@ type Panel = z.infer<typeof panel>
 const variable = z.object({
   name: z.string(),
   type: z.string(),
+  hide: z.number().optional(),
   datasource: z.object({ uid: z.string() }).optional(),
   query: z.union([z.string(), z.object({ rawSql: z.string() })]).optional(),
 })

@@ -9,7 +9,7 @@ import { groupedSql } from '../../../query/metrics/sql.ts'
 import { UIDS } from '../dashboards/uids.ts'
 import { laidOut, substituted } from '../sql/print.ts'
 import { EVERYBODY } from '../sql/subject.ts'
-import { windowAliases } from '../sql/window.ts'
+import { lastSeconds } from '../sql/window.ts'
 import type { Rule } from './rule.ts'
 
 interface Objective {
@@ -63,12 +63,11 @@ const BURNS = [
 export const SESSIONS_MIN = 20
 
 /** How many times faster than allowed, and over how many sessions; nothing where nobody played. */
-function burnSql({ metric, objective }: Objective, long_s: number, kept: Retention): string {
+function burnSql({ metric, objective }: Objective, range_s: number, kept: Retention): string {
   const { better, unit } = METRICS[metric]
   if (unit !== 'pct' || better === 'neither') throw new Error(`${metric} is no share that could be good or bad`)
   const bad = better === 'higher' ? '100 - value' : 'value'
-  const to = 'toUnixTimestamp64Milli($__toTime_ms) / 1000'
-  const window = windowAliases({ from: `${to} - ${long_s}`, to }, kept)
+  const window = lastSeconds(range_s, kept)
   const values = { value: valueSql(METRICS[metric], false), sessions: 'sessions' }
   const cells = substituted(groupedSql({ ...grouping(EVERYBODY), keys: {}, values }), window.names)
   return `${window.sql} SELECT (${bad}) / 100 / ${Number((1 - objective).toFixed(6))} AS burn, sessions FROM (${cells})`

@@ -8,7 +8,7 @@ import { UIDS } from '../dashboards/uids.ts'
 import { LAG_MS_SQL, OFFSETS_OFF_SQL, STORED_SQL } from '../sql/pipeline.ts'
 import { laidOut, printed, substituted } from '../sql/print.ts'
 import { EVERYBODY } from '../sql/subject.ts'
-import { windowAliases } from '../sql/window.ts'
+import { lastSeconds } from '../sql/window.ts'
 import type { Rule } from './rule.ts'
 
 const [MINUTE_S, HOUR_S] = [60, 3_600]
@@ -22,8 +22,7 @@ const SETTLED_WITHIN_S = 5 * MINUTE_S
 const ROWS_MIN = 100
 
 const completeness = (kept: Retention): string => {
-  const to = 'toUnixTimestamp64Milli($__toTime_ms) / 1000'
-  const window = windowAliases({ from: `${to} - ${30 * MINUTE_S}`, to }, kept)
+  const window = lastSeconds(30 * MINUTE_S, kept)
   const values = { value: valueSql(METRICS.completeness_pct, false), events: 'events' }
   const cells = substituted(groupedSql({ ...grouping(EVERYBODY), keys: {}, values }), window.names)
   return laidOut(`${window.sql} SELECT 100 - value AS missing_pct FROM (${cells}) WHERE events >= ${ROWS_MIN}`)

@@ -10,6 +10,7 @@ import {
   AUTO_HOURS_FROM_S,
   AUTO_STEPS_S,
   bucketSeconds,
+  chooseWindow,
   RANGE_MAX_S,
 } from '../../../query/metrics/range.ts'
 import { type Expressions, printed, substituted } from './print.ts'
@@ -18,13 +19,8 @@ const DAY_S = 86_400
 const HOUR_S = bucketSeconds('hour')
 const BUCKETS_S = `[${(['10s', 'minute', 'hour'] as const).map(bucketSeconds)}]`
 
-/** Epoch seconds, as SQL. */
-export interface Asked {
-  readonly from: string
-  readonly to: string
-}
-
-export const DASHBOARD_RANGE: Asked = {
+/** Epoch seconds. */
+export const DASHBOARD_RANGE = {
   from: 'toUnixTimestamp64Milli($__fromTime_ms) / 1000',
   to: 'toUnixTimestamp64Milli($__toTime_ms) / 1000',
 }
@@ -43,11 +39,12 @@ const SETTLED_PARTS: readonly Part[] = ['cut', 'hours_from', 'hours_to']
 const fits = (buckets: string): string =>
   `arrayFilter(bucket -> range_s <= multiIf(bucket = ${bucketSeconds('10s')}, ${RANGE_MAX_S['10s']}, bucket = ${bucketSeconds('minute')}, ${RANGE_MAX_S.minute}, inf), ${buckets})`
 
-/** The aliases of a window, each over those before it. */
-function rule({ from, to }: Asked, span: Span, kept: Retention): [name: string, sql: string][] {
+type Alias = readonly [name: string, sql: string]
+
+/** Tier and step by the rule, each over those before it. */
+function rule(span: Span, kept: Retention): Alias[] {
   const kept_s = (days: number): string => `asked_from >= now_s - ${days * DAY_S}`
-  const remembered = `intDiv(toUInt32(now_s), 60) * 60 - ${(Math.min(kept.raw_days, kept.cell_days) - 1) * DAY_S}`
-  const step: [string, string][] = [
+  const step: Alias[] = [
     ['least_s', `if(range_s > ${AUTO_HOURS_FROM_S}, ${HOUR_S}, reaching[1])`],
     [
       'steps',
@@ -58,8 +55,6 @@ function rule({ from, to }: Asked, span: Span, kept: Retention): [name: string, 
   ]
   const candidates = span === STEPPED ? 'made_of' : 'reaching'
   return [
-    ['asked_from', from],
-    ['asked_to', to],
     ['range_s', 'asked_to - asked_from'],
     ['now_s', 'toUnixTimestamp64Milli(now64(3)) / 1000'],
     [
@@ -67,26 +62,34 @@ function rule({ from, to }: Asked, span: Span, kept: Retention): [name: string, 
       `arrayFilter(bucket -> multiIf(bucket = ${bucketSeconds('10s')}, ${kept_s(kept.cell_days)}, bucket = ${bucketSeconds('minute')}, ${kept_s(kept.minute_days)}, 1), ${BUCKETS_S})`,
     ],
     ...(span === STEPPED ? step : []),
-    ['bucket_s', `if(empty(${candidates}), reaching[1], ${fits(candidates)}[1])`],
+    ['fitting', fits(candidates)],
+    ['bucket_s', `multiIf(notEmpty(fitting), fitting[1], notEmpty(${candidates}), ${candidates}[-1], reaching[1])`],
+  ]
+}
+
+/** The range in whole buckets, and the whole hours in it. */
+function bounds(kept: Retention): Alias[] {
+  const remembered = `toInt64(intDiv(toUInt32(now()), 60) * 60) - ${(Math.min(kept.raw_days, kept.cell_days) - 1) * DAY_S}`
+  return [
     ['begin_s', 'toUInt32(floor(asked_from / bucket_s) * bucket_s)'],
     ['end_s', 'toUInt32(ceil(asked_to / bucket_s) * bucket_s)'],
-    ['counted_s', `toUInt32(least(greatest(intDiv(begin_s, 60) * 60, ${remembered}, 0), end_s))`],
+    ['counted_s', `toUInt32(least(greatest(toInt64(intDiv(begin_s, 60) * 60), ${remembered}, 0), toInt64(end_s)))`],
     ['first_hour_s', `toUInt32(least(ceil(begin_s / ${HOUR_S}) * ${HOUR_S}, end_s))`],
     ['last_hour_s', `toUInt32(greatest(first_hour_s, intDiv(end_s, ${HOUR_S}) * ${HOUR_S}))`],
   ]
 }
 
 /** How far minutes and hours are settled from all that is below them. */
-function settledRule(kept: Retention): [name: string, sql: string][] {
+function settled(kept: Retention): Alias[] {
   const { sql } = settledQuestion({ from: 0, to: 0, tier: 'hour', step_s: undefined, now_ms: 0 }, kept)
-  const settled = substituted(sql, {
+  const whatIs = substituted(sql, {
     since: 'counted_s',
     to: 'end_s',
     hours_from: 'first_hour_s',
     hours_to: 'last_hour_s',
   })
   return [
-    ['settled', `(SELECT tuple(ifNull(cut, end_s), ifNull(cut_hour, end_s)) FROM (${settled}))`],
+    ['settled', `(SELECT tuple(ifNull(cut, end_s), ifNull(cut_hour, end_s)) FROM (${whatIs}))`],
     ['minutes_to_s', 'greatest(begin_s, least(tupleElement(settled, 1), end_s))'],
     ['hours_settled_s', `least(tupleElement(settled, 2), intDiv(minutes_to_s, ${HOUR_S}) * ${HOUR_S})`],
   ]
@@ -102,7 +105,7 @@ const VALUES: Readonly<Record<Part, string>> = {
   step_s: 'auto_step_s',
 }
 
-const withAliases = (aliases: readonly [name: string, sql: string][]): string =>
+const withAliases = (aliases: readonly Alias[]): string =>
   `WITH ${aliases.map(([name, sql]) => `${sql} AS ${name}`).join(', ')}`
 
 /** The name of the hidden variable that holds a part. */
@@ -111,7 +114,13 @@ export const variableOf = (span: Span, part: Part): string =>
 
 /** What a hidden variable asks. */
 export function partSql(span: Span, part: Part, kept: Retention): string {
-  const aliases = [...rule(DASHBOARD_RANGE, span, kept), ...(SETTLED_PARTS.includes(part) ? settledRule(kept) : [])]
+  const aliases: Alias[] = [
+    ['asked_from', DASHBOARD_RANGE.from],
+    ['asked_to', DASHBOARD_RANGE.to],
+    ...rule(span, kept),
+    ...(part === 'step_s' ? [] : bounds(kept)),
+    ...(SETTLED_PARTS.includes(part) ? settled(kept) : []),
+  ]
   return printed(`${withAliases(aliases)} SELECT toUInt32(${VALUES[part]}) AS ${variableOf(span, part)}`, {})
 }
 
@@ -119,13 +128,24 @@ export function partSql(span: Span, part: Part, kept: Retention): string {
 export const windowVariables = (span: Span): Expressions =>
   Object.fromEntries(partsOf(span).map(part => [part, `\${${variableOf(span, part)}}`]))
 
-/** For alerts, which have no variables: the window as aliases in front of the statement, and their names for its parameters. */
-export function windowAliases(asked: Asked, kept: Retention): { readonly sql: string; readonly names: Expressions } {
+/**
+ * For alerts, which have no variables: the last `range_s` as aliases in front of the statement, and their names for its parameters. How
+ * long the range is decides the tier, here.
+ */
+export function lastSeconds(range_s: number, kept: Retention): { readonly sql: string; readonly names: Expressions } {
+  const asked = { from: { before_now_ms: range_s * 1_000 }, to: { before_now_ms: 0 } }
+  const bucket_s = bucketSeconds(chooseWindow(asked, Date.UTC(2026, 0, 1), kept).tier)
   const parts = partsOf(WHOLE)
-  const aliases = [
-    ...rule(asked, WHOLE, kept),
-    ...settledRule(kept),
-    ...parts.map((part): [string, string] => [variableOf(WHOLE, part), `toUInt32(${VALUES[part]})`]),
+  const finest = bucket_s === bucketSeconds('10s')
+  const aliases: Alias[] = [
+    ['asked_to', DASHBOARD_RANGE.to],
+    ['asked_from', `asked_to - ${range_s}`],
+    ['bucket_s', String(bucket_s)],
+    ...(finest ? bounds(kept).slice(0, 2) : [...bounds(kept), ...settled(kept)]),
+    ...parts.map((part): Alias => {
+      const value = finest && SETTLED_PARTS.includes(part) ? VALUES.from : VALUES[part]
+      return [variableOf(WHOLE, part), `toUInt32(${value})`]
+    }),
   ]
   return { sql: withAliases(aliases), names: Object.fromEntries(parts.map(part => [part, variableOf(WHOLE, part)])) }
 }
