@@ -1,6 +1,7 @@
 /** A panel shows what the API answers: every metric on every dashboard, over the same snapped range, for everybody and for some. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { HEATMAP_ROWS } from '../dashboards/grafana/sql/heatmap.ts'
+import { BY } from '../dashboards/grafana/sql/metrics.ts'
 import { STEPPED, variableOf, WHOLE } from '../dashboards/grafana/sql/window.ts'
 import { BUCKET_GROWTH } from '../ingest/store/cells.ts'
 import { METRIC_IDS, type MetricId } from '../query/metrics/catalogue.ts'
@@ -49,9 +50,13 @@ const CASES: readonly Case[] = [
 type Row = Readonly<Record<string, unknown>>
 const compared = new Set<MetricId>()
 
+const ABOUT: Readonly<Record<string, readonly string[]>> = {
+  'quality-session': [`session_id:${sessionId(1)}`],
+  'quality-pipeline': [],
+}
 /** Whom the panel is about, as the API's parameters say it. */
 const filtersOf = ({ dashboard }: DrawnPanel, filters: readonly string[]): readonly string[] =>
-  ({ 'quality-session': [`session_id:${sessionId(1)}`], 'quality-pipeline': [] })[dashboard.uid] ?? filters
+  ABOUT[dashboard.uid] ?? filters
 
 const same = (panel: unknown, api: unknown): boolean =>
   panel === null || api === null
@@ -66,16 +71,15 @@ async function compare(panel: DrawnPanel, result: Result, all: Values, filters: 
   const range: Query = { from: ms('from'), to: ms('to'), ...(where.length > 0 ? { filter: where } : {}) }
   for (const { name, metric } of target.columns) {
     if (metric === undefined || target.answers === undefined) continue
-    const by = target.by === '${by:raw}' ? String(all.by) : target.by
+    const by = target.by === BY ? String(all.by) : target.by
     const rows = await answers(panel, metric, range, by, Number(all.step_s))
     const values = columnOf(result, name)
     const label = target.columns.find(({ kind }) => kind === 'label' || kind === 'text')?.name
     const keys = label ? columnOf(result, label) : values.map(() => '')
     const times = target.answers === 'timeseries' ? columnOf(result, 'time') : values.map(() => '')
     const drawn = new Map(values.map((value, i) => [`${keys[i]}|${times[i]}`, value]))
-    const expected = rows.map(
-      row => [`${by === undefined ? '' : (row[by] ?? unknownOf(by))}|${timeOf(row)}`, row.value] as const,
-    )
+    const keyOf = (row: Row): string => `${by === undefined ? '' : (row[by] ?? unknownOf(by))}|${timeOf(row)}`
+    const expected = rows.map(row => [keyOf(row), row.value] as const)
     const differing = expected.filter(([key, value]) => !same(drawn.get(key) ?? null, value))
     expect(
       differing.map(([key, value]) => ({ key, api: value, panel: drawn.get(key) })),
@@ -133,7 +137,7 @@ test('the heatmap counts every frame once, in the row that holds it', { timeout:
   const range = { from: Number(all.steps_from) * 1_000, to: Number(all.steps_to) * 1_000 }
   const { data: bars } = await fleet.api.get<{ from: number; to: number; count: number }>(
     '/v1/metrics/frame_time_p99_us/distribution',
-    { ...range, buckets: 5_000 },
+    range,
   )
   const expected = HEATMAP_ROWS.map(({ over, last }) =>
     bars

@@ -8,12 +8,13 @@ import {
   partsOf,
   type Span,
   STEPPED,
+  variableOf,
   WHOLE,
 } from '../dashboards/grafana/sql/window.ts'
 import { noteSettled, settlingBegins } from '../ingest/store/settle.ts'
 import { cutOf, settledOf } from '../query/metrics/answer.ts'
 import { createAsk } from '../query/metrics/question.ts'
-import { bucketStarts, chooseWindow } from '../query/metrics/range.ts'
+import { bucketSeconds, bucketStarts, chooseWindow } from '../query/metrics/range.ts'
 import { AskedApi } from './support/ask.ts'
 import { expanded, type Range, type Run, runOn } from './support/grafana.ts'
 import { RETENTION } from './support/seed.ts'
@@ -46,13 +47,14 @@ afterAll(() => api?.close())
 
 type Parts = Partial<Record<Part, number>>
 async function asked(span: Span, range: Range): Promise<Parts> {
-  const found = await Promise.all(
-    partsOf(span).map(async part => {
-      const { data } = await run(expanded(partSql(span, part, RETENTION), {}, range))
-      return [part, Number(data[0]?.[0])] as const
-    }),
-  )
-  return Object.fromEntries(found)
+  const values: Record<string, string> = {}
+  const found: Parts = {}
+  for (const part of partsOf(span)) {
+    const { data } = await run(expanded(partSql(span, part, RETENTION), values, range))
+    values[variableOf(span, part)] = String(data[0]?.[0])
+    found[part] = Number(data[0]?.[0])
+  }
+  return found
 }
 
 /** What the API's SQL is given; of a tier that is not read an empty span at the beginning. */
@@ -64,6 +66,7 @@ async function taken(span: Span, { from_ms, to_ms }: Range): Promise<Parts> {
   const { from, to, tier } = window
   const hours = tier === 'hour' ? cut : { hours_from: from, hours_to: from }
   return {
+    tier_s: bucketSeconds(tier),
     from,
     to,
     cut: tier === '10s' ? from : cut.minute,
@@ -125,8 +128,9 @@ test.each([5 * MINUTE_S, 30 * MINUTE_S, HOUR_S, 6 * HOUR_S, 72 * HOUR_S])(
   async seconds => {
     const { sql, names } = lastSeconds(seconds, RETENTION)
     const range = { from_ms: (NOW_S - seconds) * 1_000, to_ms: NOW_S * 1_000 }
-    const parts = partsOf(WHOLE)
+    const { tier_s: _, ...expected } = await taken(WHOLE, range)
+    const parts = partsOf(WHOLE).filter(part => part !== 'tier_s')
     const { data } = await run(expanded(`${sql} SELECT ${parts.map(part => names[part])}`, {}, range))
-    expect(Object.fromEntries(parts.map((part, i) => [part, data[0]?.[i]]))).toEqual(await taken(WHOLE, range))
+    expect(Object.fromEntries(parts.map((part, i) => [part, data[0]?.[i]]))).toEqual(expected)
   },
 )

@@ -19,38 +19,37 @@ const [SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS] = [1_000, 60_000, 3_600_000, 86_40
 /** Values that mean something to whatever they pass through: quotes, backslashes, Grafana's own signs. */
 export const ODD = { isp: `o'brien $isp $__all "x"`, region: `us-'east\\` } as const
 
-/** Session `n` from `start_ms` on: frames and rates each second, what it said of itself, and what its frames went through. */
+const PICTURE = { width: 1_280, height: 720, encoded_fps: 60, available_kbps: 24_000, jitter_us: 1_500 } as const
+
+/** Session `n` from `start_ms` on: frames and rates each second, and what its frames went through. */
 function playing(n: number, start_ms: number, seconds: number): QualityEvent[] {
-  const context = {
+  const more = {
     client_version: n % 2 ? '5.3.0' : '5.2.0',
-    codec: 'av1',
     experiment: n % 3 ? 'pacing-b' : 'pacing-a',
-  } as const
-  const told = Array.from({ length: seconds * 2 }, (_, seq) => {
+    ...(n % 4 === 3 ? { isp: ODD.isp } : {}),
+  }
+  return Array.from({ length: seconds * 2 }, (_, seq): QualityEvent => {
     const event = eventOf(n, seq, start_ms)
-    const all = { ...event.context, ...context, ...(n % 4 === 3 ? { isp: ODD.isp } : {}) }
-    const stages = { stage_host_us: 4_000 + n, stage_encode_us: 3_000, stage_network_us: 9_000, stage_decode_us: 2_000 }
-    return { ...event, context: all, ...(event.kind === 'frame_times' ? { ...stages, frames_generated: n % 5 } : {}) }
+    const context = { ...event.context, ...more }
+    if (event.kind === 'bitrate') return { ...event, ...PICTURE, context, rung_switches: seq % 7 === 1 ? 1 : 0 }
+    const stage_us = { host: 4_000 + n, encode: 3_000, network: 9_000, jitter_buffer: 500, decode: 2_000, present: 800 }
+    return event.kind === 'frame_times'
+      ? { ...event, context, stage_us, input_latency_us: 60_000, frames_generated: n % 5 }
+      : { ...event, context }
   })
+}
+
+/** What a session says of itself. */
+function saying(n: number, start_ms: number, seconds: number): QualityEvent[] {
   const envelope = (seq: number, at_ms: number) => ({
-    v: 1 as const,
-    session_id: sessionId(n),
-    source: 'host' as const,
-    seq,
-    started_at_ms: at_ms,
-    sent_at_ms: at_ms + SECOND_MS,
-    context: told[0]?.context ?? {},
+    ...{ v: 1 as const, session_id: sessionId(n), source: 'host' as const, seq },
+    ...{ started_at_ms: at_ms, sent_at_ms: at_ms + SECOND_MS, context: eventOf(n, 0, start_ms).context },
   })
+  const end_reason = n % 5 ? 'user_quit' : 'network'
   return [
-    ...told,
     { ...envelope(0, start_ms), kind: 'session', state: 'connecting' },
-    { ...envelope(1, start_ms + SECOND_MS), kind: 'session', state: 'first_frame', startup_ms: 700 + n },
-    {
-      ...envelope(2, start_ms + seconds * SECOND_MS),
-      kind: 'session',
-      state: 'ended',
-      end_reason: n % 5 ? 'user_quit' : 'network',
-    },
+    { ...envelope(1, start_ms), kind: 'session', state: 'first_frame', startup_ms: 700 + n },
+    { ...envelope(2, start_ms + seconds * SECOND_MS), kind: 'session', state: 'ended', end_reason },
   ]
 }
 
@@ -70,22 +69,29 @@ export interface Fleet {
   readonly recent: { readonly from_ms: number; readonly to_ms: number }
 }
 
-const SESSIONS = 12
+/** Enough for a fifth percentile of opinion scores, and for a 95th of startups. */
+const [SESSIONS, STARTS] = [22, 220]
+const HALF_STEP_MS = HOUR_MS
 
-/** A few sessions now, some five hours ago, some nineteen days ago. */
+/** A few sessions now, some five hours ago, some nineteen days ago. Now is in the middle of a step of two hours, which no test then divides. */
 export async function startFleet(): Promise<Fleet> {
-  const now_ms = Date.now()
+  const now_ms = Math.floor((Date.now() - HALF_STEP_MS) / (2 * HALF_STEP_MS)) * 2 * HALF_STEP_MS + HALF_STEP_MS
   const { clickhouse } = sharedServices()
   const database = unique('drawn')
   const api = await AskedApi.start(clickhouse, database, now_ms)
-  const to_ms = Math.floor(now_ms / MINUTE_MS) * MINUTE_MS - 2 * MINUTE_MS
+  const to_ms = now_ms - 2 * MINUTE_MS
   const from_ms = to_ms - 15 * MINUTE_MS
-  const recent = Array.from({ length: SESSIONS }, (_, n) => playing(n, from_ms + (n % 4) * MINUTE_MS, 120)).flat()
-  const hours = Array.from({ length: 4 }, (_, n) =>
-    playing(100 + n, now_ms - 5 * HOUR_MS - (n % 7) * MINUTE_MS, 60),
-  ).flat()
-  const days = Array.from({ length: 4 }, (_, n) => playing(200 + n, now_ms - 19 * DAY_MS - n * HOUR_MS, 60)).flat()
-  await api.insert([...recent, ...hours, ...days])
+  const played = (count: number, first: number, seconds: number, startOf: (n: number) => number) =>
+    Array.from({ length: count }, (_, i) => {
+      const n = first + i
+      return [...playing(n, startOf(i), seconds), ...saying(n, startOf(i), seconds)]
+    }).flat()
+  await api.insert([
+    ...played(SESSIONS, 0, 120, i => from_ms + (i % 4) * MINUTE_MS),
+    ...played(4, 100, 60, i => now_ms - 5 * HOUR_MS - i * MINUTE_MS),
+    ...played(4, 200, 60, i => now_ms - 19 * DAY_MS - i * HOUR_MS),
+    ...Array.from({ length: STARTS }, (_, i) => saying(1_000 + i, from_ms + 6 * MINUTE_MS, 0)).flat(),
+  ])
   return { api, run: runOn({ ...clickhouse, database }), now_ms, recent: { from_ms, to_ms } }
 }
 

@@ -80,18 +80,15 @@ export const runOn =
     return resultShape.parse(JSON.parse(text))
   }
 
-/** The values of hidden variables, asked for as Grafana does when the range changes. */
+/** The values of hidden variables, asked for as Grafana does when the range changes: each after those it names. */
 export async function hiddenValues(dashboard: DashboardFile, run: Run, values: Values, range: Range): Promise<Values> {
-  const asked = dashboard.templating.list.flatMap(({ name, query, type, hide }) =>
-    type === 'query' && hide === 2 && typeof query === 'object' ? [{ name, sql: query.rawSql }] : [],
-  )
-  const found = await Promise.all(
-    asked.map(async ({ name, sql }) => {
-      const { data } = await run(expanded(sql, values, range))
-      return [name, String(data[0]?.[0])] as const
-    }),
-  )
-  return { ...values, ...Object.fromEntries(found) }
+  const all: Record<string, string | readonly string[]> = { ...values }
+  for (const { name, query, type, hide } of dashboard.templating.list) {
+    if (type !== 'query' || hide !== 2 || typeof query !== 'object') continue
+    const { data } = await run(expanded(query.rawSql, all, range))
+    all[name] = String(data[0]?.[0])
+  }
+  return all
 }
 
 const KINDS: Readonly<Record<ColumnKind, RegExp>> = {

@@ -29,31 +29,28 @@ export const WHOLE = 'whole'
 export const STEPPED = 'stepped'
 export type Span = typeof WHOLE | typeof STEPPED
 
-/** What a window is made of: what the SQL of cells takes, in epoch seconds, and the step. */
-const PARTS = ['from', 'to', 'cut', 'hours_from', 'hours_to', 'step_s'] as const
+/** What a window is made of: the length of its tier's buckets, what the SQL of cells takes, in epoch seconds, and the step. */
+const PARTS = ['step_s', 'tier_s', 'from', 'to', 'cut', 'hours_from', 'hours_to'] as const
 export type Part = (typeof PARTS)[number]
+/** Each needs those before it at most. */
 export const partsOf = (span: Span): readonly Part[] =>
   span === WHOLE ? PARTS.filter(part => part !== 'step_s') : PARTS
+/** How far something is settled has to be asked for. */
 const SETTLED_PARTS: readonly Part[] = ['cut', 'hours_from', 'hours_to']
+
+/** The name of the hidden variable that holds a part. */
+export const variableOf = (span: Span, part: Part): string =>
+  span === WHOLE ? `range_${part}` : part === 'step_s' ? part : `steps_${part}`
+const held = (span: Span, part: Part): string => `\${${variableOf(span, part)}}`
 
 const fits = (buckets: string): string =>
   `arrayFilter(bucket -> range_s <= multiIf(bucket = ${bucketSeconds('10s')}, ${RANGE_MAX_S['10s']}, bucket = ${bucketSeconds('minute')}, ${RANGE_MAX_S.minute}, inf), ${buckets})`
 
 type Alias = readonly [name: string, sql: string]
 
-/** Tier and step by the rule, each over those before it. */
-function rule(span: Span, kept: Retention): Alias[] {
+/** Which tiers reach back so far. */
+function reaching(kept: Retention): Alias[] {
   const kept_s = (days: number): string => `asked_from >= now_s - ${days * DAY_S}`
-  const step: Alias[] = [
-    ['least_s', `if(range_s > ${AUTO_HOURS_FROM_S}, ${HOUR_S}, reaching[1])`],
-    [
-      'steps',
-      `arrayFilter(step -> step >= least_s AND range_s / step <= ${AUTO_BUCKETS}, [${AUTO_STEPS_S.join(', ')}])`,
-    ],
-    ['auto_step_s', `if(empty(steps), ceil(range_s / ${AUTO_BUCKETS} / ${DAY_S}) * ${DAY_S}, steps[1])`],
-    ['made_of', 'arrayFilter(bucket -> auto_step_s % bucket = 0, reaching)'],
-  ]
-  const candidates = span === STEPPED ? 'made_of' : 'reaching'
   return [
     ['range_s', 'asked_to - asked_from'],
     ['now_s', 'toUnixTimestamp64Milli(now64(3)) / 1000'],
@@ -61,18 +58,30 @@ function rule(span: Span, kept: Retention): Alias[] {
       'reaching',
       `arrayFilter(bucket -> multiIf(bucket = ${bucketSeconds('10s')}, ${kept_s(kept.cell_days)}, bucket = ${bucketSeconds('minute')}, ${kept_s(kept.minute_days)}, 1), ${BUCKETS_S})`,
     ],
-    ...(span === STEPPED ? step : []),
-    ['fitting', fits(candidates)],
-    ['bucket_s', `multiIf(notEmpty(fitting), fitting[1], notEmpty(${candidates}), ${candidates}[-1], reaching[1])`],
   ]
 }
 
-/** The range in whole buckets, and the whole hours in it. */
-function bounds(kept: Retention): Alias[] {
+const STEPS: readonly Alias[] = [
+  ['least_s', `if(range_s > ${AUTO_HOURS_FROM_S}, ${HOUR_S}, reaching[1])`],
+  ['steps', `arrayFilter(step -> step >= least_s AND range_s / step <= ${AUTO_BUCKETS}, [${AUTO_STEPS_S.join(', ')}])`],
+]
+
+/** The finest that is fast enough, or else the coarsest that there is. */
+const tierOf = (candidates: string): Alias[] => [
+  ['candidates', candidates],
+  ['fitting', fits('candidates')],
+]
+
+/** The range in whole buckets. */
+const SNAPPED: readonly Alias[] = [
+  ['begin_s', 'toUInt32(floor(asked_from / bucket_s) * bucket_s)'],
+  ['end_s', 'toUInt32(ceil(asked_to / bucket_s) * bucket_s)'],
+]
+
+/** From when on rows are counted, and the whole hours in the range. */
+function hours(kept: Retention): Alias[] {
   const remembered = `toInt64(intDiv(toUInt32(now()), 60) * 60) - ${(Math.min(kept.raw_days, kept.cell_days) - 1) * DAY_S}`
   return [
-    ['begin_s', 'toUInt32(floor(asked_from / bucket_s) * bucket_s)'],
-    ['end_s', 'toUInt32(ceil(asked_to / bucket_s) * bucket_s)'],
     ['counted_s', `toUInt32(least(greatest(toInt64(intDiv(begin_s, 60) * 60), ${remembered}, 0), toInt64(end_s)))`],
     ['first_hour_s', `toUInt32(least(ceil(begin_s / ${HOUR_S}) * ${HOUR_S}, end_s))`],
     ['last_hour_s', `toUInt32(greatest(first_hour_s, intDiv(end_s, ${HOUR_S}) * ${HOUR_S}))`],
@@ -102,31 +111,44 @@ const VALUES: Readonly<Record<Part, string>> = {
   cut: `if(bucket_s = ${bucketSeconds('10s')}, begin_s, minutes_to_s)`,
   hours_from: `if(bucket_s = ${HOUR_S}, first_hour_s, begin_s)`,
   hours_to: `if(bucket_s = ${HOUR_S}, greatest(first_hour_s, least(last_hour_s, hours_settled_s)), begin_s)`,
-  step_s: 'auto_step_s',
+  step_s: `if(empty(steps), ceil(range_s / ${AUTO_BUCKETS} / ${DAY_S}) * ${DAY_S}, steps[1])`,
+  tier_s: 'multiIf(notEmpty(fitting), fitting[1], notEmpty(candidates), candidates[-1], reaching[1])',
 }
 
 const withAliases = (aliases: readonly Alias[]): string =>
   `WITH ${aliases.map(([name, sql]) => `${sql} AS ${name}`).join(', ')}`
 
-/** The name of the hidden variable that holds a part. */
-export const variableOf = (span: Span, part: Part): string =>
-  span === WHOLE ? `range_${part}` : part === 'step_s' ? part : `steps_${part}`
-
-/** What a hidden variable asks. */
+/**
+ * What a hidden variable asks. Those that build upon others take them from their variables: as aliases ClickHouse would copy each
+ * wherever its name occurs, and take a second to read the last one.
+ */
 export function partSql(span: Span, part: Part, kept: Retention): string {
-  const aliases: Alias[] = [
+  const asked: Alias[] = [
     ['asked_from', DASHBOARD_RANGE.from],
     ['asked_to', DASHBOARD_RANGE.to],
-    ...rule(span, kept),
-    ...(part === 'step_s' ? [] : bounds(kept)),
-    ...(SETTLED_PARTS.includes(part) ? settled(kept) : []),
   ]
-  return printed(`${withAliases(aliases)} SELECT toUInt32(${VALUES[part]}) AS ${variableOf(span, part)}`, {})
+  const bucket: Alias = ['bucket_s', held(span, 'tier_s')]
+  const range: Alias[] = [
+    ['begin_s', `toUInt32(${held(span, 'from')})`],
+    ['end_s', `toUInt32(${held(span, 'to')})`],
+  ]
+  const candidates =
+    span === STEPPED ? `arrayFilter(bucket -> ${held(span, 'step_s')} % bucket = 0, reaching)` : 'reaching'
+  const aliases: Readonly<Record<Part, readonly Alias[]>> = {
+    step_s: [...asked, ...reaching(kept), ...STEPS],
+    tier_s: [...asked, ...reaching(kept), ...tierOf(candidates)],
+    from: [...asked, bucket, ...SNAPPED],
+    to: [...asked, bucket, ...SNAPPED],
+    cut: [bucket, ...range, ...hours(kept), ...settled(kept)],
+    hours_from: [bucket, ...range, ...hours(kept)],
+    hours_to: [bucket, ...range, ...hours(kept), ...settled(kept)],
+  }
+  return printed(`${withAliases(aliases[part])} SELECT toUInt32(${VALUES[part]}) AS ${variableOf(span, part)}`, {})
 }
 
 /** For panels: hidden variables in the place of a window's parameters. */
 export const windowVariables = (span: Span): Expressions =>
-  Object.fromEntries(partsOf(span).map(part => [part, `\${${variableOf(span, part)}}`]))
+  Object.fromEntries(partsOf(span).map(part => [part, held(span, part)]))
 
 /**
  * For alerts, which have no variables: the last `range_s` as aliases in front of the statement, and their names for its parameters. How
@@ -135,17 +157,19 @@ export const windowVariables = (span: Span): Expressions =>
 export function lastSeconds(range_s: number, kept: Retention): { readonly sql: string; readonly names: Expressions } {
   const asked = { from: { before_now_ms: range_s * 1_000 }, to: { before_now_ms: 0 } }
   const bucket_s = bucketSeconds(chooseWindow(asked, Date.UTC(2026, 0, 1), kept).tier)
-  const parts = partsOf(WHOLE)
   const finest = bucket_s === bucketSeconds('10s')
+  const parts = partsOf(WHOLE).filter(part => part !== 'tier_s')
+  const valueOf = (part: Part): string => {
+    if (finest && SETTLED_PARTS.includes(part)) return VALUES.from
+    return bucket_s < HOUR_S && (part === 'hours_from' || part === 'hours_to') ? VALUES.from : VALUES[part]
+  }
   const aliases: Alias[] = [
     ['asked_to', DASHBOARD_RANGE.to],
     ['asked_from', `asked_to - ${range_s}`],
     ['bucket_s', String(bucket_s)],
-    ...(finest ? bounds(kept).slice(0, 2) : [...bounds(kept), ...settled(kept)]),
-    ...parts.map((part): Alias => {
-      const value = finest && SETTLED_PARTS.includes(part) ? VALUES.from : VALUES[part]
-      return [variableOf(WHOLE, part), `toUInt32(${value})`]
-    }),
+    ...SNAPPED,
+    ...(finest ? [] : [...hours(kept), ...settled(kept)]),
+    ...parts.map((part): Alias => [variableOf(WHOLE, part), `toUInt32(${valueOf(part)})`]),
   ]
   return { sql: withAliases(aliases), names: Object.fromEntries(parts.map(part => [part, variableOf(WHOLE, part)])) }
 }
