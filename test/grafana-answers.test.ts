@@ -186,3 +186,26 @@ test('a session second by second is its timeline', { timeout: 120_000 }, async (
   expect(freezes.length).toBeGreaterThanOrEqual(episodes.length)
   expect(episodes.length).toBeGreaterThan(0)
 })
+
+test('the worst sessions are those of the API, and their intervals hold their values', {
+  timeout: 120_000,
+}, async () => {
+  const panel = PANELS.find(({ drawn }) => drawn.title === 'Sessions with the most time in stutters')
+  if (!panel) throw new Error('no such panel')
+  const all = await hiddenValues(panel.dashboard, fleet.run, EVERYBODY, fleet.recent)
+  const result = await fleet.run(expanded(panel.sql, all, fleet.recent))
+  const { data } = await fleet.api.get<{ session_id: string; metrics: Row }>('/v1/sessions', {
+    ...{ from: Number(all.range_from) * 1_000, to: Number(all.range_to) * 1_000 },
+    ...{ order: 'stutter_time_pct', limit: 50 },
+  })
+  expect(columnOf(result, 'session')).toEqual(data.map(({ session_id }) => session_id))
+  for (const { name, metric } of panel.drawn.target.columns.filter(({ metric }) => metric !== undefined))
+    expect(columnOf(result, name), metric).toEqual(data.map(({ metrics }) => metrics[name]))
+  const sure = PANELS.find(({ drawn }) => drawn.target.columns.some(({ name }) => name === 'low'))
+  if (!sure) throw new Error('no intervals')
+  const chosen = await hiddenValues(sure.dashboard, fleet.run, { ...EVERYBODY, by: 'client_version' }, fleet.recent)
+  const intervals = await fleet.run(expanded(sure.sql, chosen, fleet.recent))
+  const [metric = ''] = sure.drawn.target.columns.flatMap(column => column.metric ?? [])
+  const [values, low, high] = [metric, 'low', 'high'].map(name => columnOf(intervals, name).map(Number))
+  expect(low?.every((bound, i) => bound <= (values?.[i] ?? 0) && (values?.[i] ?? 0) <= (high?.[i] ?? 0))).toBe(true)
+})

@@ -53,7 +53,7 @@ export const OBJECTIVES: readonly Objective[] = [
 ]
 
 const [MINUTE_S, HOUR_S] = [60, 3_600]
-const BURNS = [
+export const BURNS = [
   { suffix: 'fast', severity: 'page', above: 14.4, long_s: HOUR_S, short_s: 5 * MINUTE_S, for: '2m' },
   { suffix: 'slow', severity: 'page', above: 6, long_s: 6 * HOUR_S, short_s: 30 * MINUTE_S, for: '5m' },
   { suffix: 'ticket', severity: 'ticket', above: 1, long_s: 72 * HOUR_S, short_s: 6 * HOUR_S, for: '30m' },

@@ -7,7 +7,7 @@ import { METRICS, type MetricId } from '../../../query/metrics/catalogue.ts'
 import { grouping } from '../../../query/metrics/questions.ts'
 import { groupedSql } from '../../../query/metrics/sql.ts'
 import type { Target } from '../model.ts'
-import { NAMES, ofCohort } from './metrics.ts'
+import { BY, NAMES, ofCohort } from './metrics.ts'
 import { printed } from './print.ts'
 import { CHOSEN } from './subject.ts'
 import { WHOLE, windowVariables } from './window.ts'
@@ -44,5 +44,7 @@ export function intervalsTarget(id: MetricId, subject = CHOSEN): Target {
       { name: 'high', kind: 'number', unit: METRICS[id].unit, title: 'to' },
       { name: 'sessions', kind: 'number', unit: 'short', title: 'Sessions' },
     ],
+    answers: 'breakdown',
+    by: BY,
   }
 }

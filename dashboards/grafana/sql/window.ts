@@ -159,7 +159,7 @@ export function lastSeconds(range_s: number, kept: Retention): { readonly sql: s
   const bucket_s = bucketSeconds(chooseWindow(asked, Date.UTC(2026, 0, 1), kept).tier)
   const finest = bucket_s === bucketSeconds('10s')
   const parts = partsOf(WHOLE).filter(part => part !== 'tier_s')
-  const valueOf = (part: Part): string => {
+  const within = (part: Part): string => {
     if (finest && SETTLED_PARTS.includes(part)) return VALUES.from
     return bucket_s < HOUR_S && (part === 'hours_from' || part === 'hours_to') ? VALUES.from : VALUES[part]
   }
@@ -169,7 +169,7 @@ export function lastSeconds(range_s: number, kept: Retention): { readonly sql: s
     ['bucket_s', String(bucket_s)],
     ...SNAPPED,
     ...(finest ? [] : [...hours(kept), ...settled(kept)]),
-    ...parts.map((part): Alias => [variableOf(WHOLE, part), `toUInt32(${valueOf(part)})`]),
+    ...parts.map((part): Alias => [variableOf(WHOLE, part), `toUInt32(${within(part)})`]),
   ]
   return { sql: withAliases(aliases), names: Object.fromEntries(parts.map(part => [part, variableOf(WHOLE, part)])) }
 }
