@@ -46,9 +46,9 @@ const atOrAfter = (column: string): string => `${column} >= toDateTime({since:UI
  * Buckets of ten seconds at or after `since` (epoch seconds) whose raw rows changed since they were settled. One that has none any
  * more (they were erased) is due as well, so `since` must lie within what raw rows are kept for.
  */
-export function due10s(store: Store, since: number): Promise<DueBucket[]> {
-  return store.query<DueBucket>(
-    `SELECT toUnixTimestamp(bucket) AS t, sum(raw_rows) AS rows, toUnixTimestamp64Milli(max(at)) AS settled_at_ms
+export const due10s = (store: Store, since: number): Promise<DueBucket[]> => store.query<DueBucket>(DUE_10S, { since })
+
+export const DUE_10S = `SELECT toUnixTimestamp(bucket) AS t, sum(raw_rows) AS rows, toUnixTimestamp64Milli(max(at)) AS settled_at_ms
      FROM (
        SELECT t10 AS bucket, count() AS raw_rows, 0 AS counted, toDateTime64(0, 6, 'UTC') AS at
        FROM events_v1 WHERE ${atOrAfter('t10')} GROUP BY t10
@@ -56,10 +56,7 @@ export function due10s(store: Store, since: number): Promise<DueBucket[]> {
        SELECT t, 0, noted_rows, noted_at FROM (${NOTED} WHERE tier = '10s' AND ${atOrAfter('t')} GROUP BY t)
      )
      GROUP BY bucket HAVING sum(raw_rows) != sum(counted)
-     ORDER BY t`,
-    { since },
-  )
-}
+     ORDER BY t`
 
 /** Buckets of a coarser tier (for `session`: hours) at or after `since` of which something below was settled again since. */
 export function dueCoarser(store: Store, tier: CoarserTier | 'session', since: number): Promise<DueBucket[]> {

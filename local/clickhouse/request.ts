@@ -17,6 +17,8 @@ export interface Asked {
   readonly settings: ReadonlyMap<string, string>
   readonly params: ReadonlyMap<string, string>
   readonly gzip_answer: boolean
+  /** Which form of Native the client reads; 0 where it does not say. */
+  readonly protocol_version: number
 }
 
 export interface Credentials {
@@ -64,6 +66,7 @@ export function readAsked(url: URLSearchParams, headers: IncomingHttpHeaders): A
     params,
     gzip_answer:
       ON.test(url.get('enable_http_compression') ?? '') && /\bgzip\b/.test(one(headers['accept-encoding']) ?? ''),
+    protocol_version: Number(/^\d{1,6}$/.exec(url.get('client_protocol_version') ?? '')?.[0] ?? 0),
   }
 }
 

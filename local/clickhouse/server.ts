@@ -1,5 +1,5 @@
 /**
- * The HTTP front: ClickHouse's interface as far as `@clickhouse/client` and curl use it, on the loopback only.
+ * The HTTP front: ClickHouse's interface as far as `@clickhouse/client`, Go's client (Grafana's plugin) and curl use it, on the loopback only.
  * Every answer has ClickHouse's headers; every fault its code, name and status. Nothing is logged per query.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -10,6 +10,7 @@ import { receive } from './body.ts'
 import type { Answer } from './engine.ts'
 import type { Executor } from './execute.ts'
 import { Failure } from './failure.ts'
+import { nativeForVersion } from './native.ts'
 import { type Asked, type Credentials, hostIsLoopback, readCredentials } from './request.ts'
 import type { Spool } from './spool.ts'
 import type { Statement } from './statement.ts'
@@ -81,7 +82,8 @@ async function answer(
 
 async function send(response: ServerResponse, asked: Asked, statement: Statement, result: Answer): Promise<void> {
   const format = statement.format ?? asked.default_format
-  const body = asked.gzip_answer ? await compress(result.bytes, { level: GZIP_LEVEL }) : result.bytes
+  const bytes = format === 'Native' ? nativeForVersion(result.bytes, asked.protocol_version) : result.bytes
+  const body = asked.gzip_answer ? await compress(bytes, { level: GZIP_LEVEL }) : bytes
   response.writeHead(200, {
     ...commonHeaders(),
     'Content-Type': contentType(format),

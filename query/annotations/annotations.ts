@@ -61,7 +61,7 @@ const oneQuestion = (id: string): Question<Row> => ({
 })
 
 /** Whatever reaches into the range. What has no end is a moment. */
-const rangeQuestion = (from: number, to: number, limit: number): Question<Row> => ({
+export const rangeQuestion = (from: number, to: number, limit: number): Question<Row> => ({
   id: 'annotations',
   sql: select(
     '',

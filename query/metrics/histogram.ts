@@ -8,7 +8,7 @@ import { type Answer, type Desk, type Meta, metaOf, subjectOf, type Wanted } fro
 import { METRICS, type MetricId } from './catalogue.ts'
 import { Mistake } from './mistake.ts'
 import type { Question } from './question.ts'
-import { asOne, behindQuestion, grouping, paramsOf, type Subject } from './questions.ts'
+import { asOne, behindQuestion, grouping, paramsOf, STEP, type Subject } from './questions.ts'
 import { bucketStarts, iso } from './range.ts'
 import { groupedSql } from './sql.ts'
 
@@ -89,11 +89,11 @@ function wholeQuestion(column: string, subject: Subject): Question<z.infer<typeo
 }
 
 const stepRow = z.object({ t: z.number(), counts })
-const stepsQuestion = (column: string, subject: Subject, step_s: number): Question<z.infer<typeof stepRow>> => ({
+export const stepsQuestion = (column: string, subject: Subject, step_s: number): Question<z.infer<typeof stepRow>> => ({
   id: 'heatmap',
   sql: groupedSql({
     ...grouping(subject),
-    keys: { t: 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}' },
+    keys: { t: STEP },
     values: { counts: column },
   }),
   params: { ...paramsOf(subject), step_s },

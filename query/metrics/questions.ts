@@ -127,8 +127,10 @@ function topGroups(subject: Subject, by: readonly Dimension[]): string {
   return `(${names}) IN (SELECT ${names} FROM (${groups}) ORDER BY frames DESC, ${names} LIMIT {groups:UInt32})`
 }
 
+/** Where the step of a cell begins. */
+export const STEP = 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}'
 /** Seconds of a step, as far as they lie in the range. */
-const STEP_COVERED_S = 'least(key_t + {step_s:UInt32}, {to:UInt32}) - greatest(key_t, {from:UInt32})'
+export const STEP_COVERED_S = 'least(key_t + {step_s:UInt32}, {to:UInt32}) - greatest(key_t, {from:UInt32})'
 
 /** Per step, and per group if `by` names dimensions: of the `groups` largest. Steps without a cell have no row. */
 export const timeseriesQuestion = (
@@ -141,7 +143,7 @@ export const timeseriesQuestion = (
   id: 'timeseries',
   sql: `SELECT t, ${labelsSql(by)}, value, n FROM (${groupedSql({
     ...grouping(subject),
-    keys: { t: 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}', ...keysOf(by) },
+    keys: { t: STEP, ...keysOf(by) },
     values: valueAndCount(metric, subject),
     covered_s: STEP_COVERED_S,
     ...(by.length > 0 ? { and: topGroups(subject, by) } : {}),

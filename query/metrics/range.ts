@@ -58,15 +58,15 @@ export interface Window {
 
 export const BUCKETS_MAX = 5_000
 /** From the finest: up to here a tier is as fast as anybody notices, and its tail is fresher. */
-const RANGE_MAX_S = { '10s': 30 * 60, minute: 12 * 3_600, hour: Number.POSITIVE_INFINITY } as const
+export const RANGE_MAX_S = { '10s': 30 * 60, minute: 12 * 3_600, hour: Number.POSITIVE_INFINITY } as const
 const COARSENING = ['10s', 'minute', 'hour'] as const satisfies readonly (keyof typeof RANGE_MAX_S)[]
 /** Cells computed on the fly cost a hundred times what settled ones do. */
 const EVENTS_RANGE_MAX_S = 6 * 3_600
 /** About as many points as a chart has room for. */
-const AUTO_BUCKETS = 360
+export const AUTO_BUCKETS = 360
 /** Over more than this a chart has a point an hour: finer ones would have to be read from minutes. */
-const AUTO_HOURS_FROM_S = 2 * 86_400
-const AUTO_STEPS_S = [10, 30, 60, 300, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 7 * 86_400, 30 * 86_400]
+export const AUTO_HOURS_FROM_S = 2 * 86_400
+export const AUTO_STEPS_S = [10, 30, 60, 300, 900, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400, 7 * 86_400, 30 * 86_400]
 const DAY_S = 86_400
 
 export const bucketSeconds = (tier: AnswerTier): number => TIERS[tier === 'events' ? '10s' : tier].seconds

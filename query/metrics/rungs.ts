@@ -33,7 +33,7 @@ const WHOLES = {
   rung_stutter_time_us: 'stutter_time_us',
 } as const
 
-function rungsQuestion(
+export function rungsQuestion(
   metric: Pick<ByRung, 'value' | 'count' | 'bad'>,
   better: 'higher' | 'lower' | 'neither',
   subject: Subject,

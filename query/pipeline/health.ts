@@ -66,7 +66,7 @@ const RECENT = `ingested_at >= ${moment('since')}`
 
 const minuteRow = z.object({ t: z.number(), rows: z.number(), events: z.number(), rejected: z.number() })
 
-const minutesQuestion = (now_ms: number): Question<z.infer<typeof minuteRow>> => ({
+export const minutesQuestion = (now_ms: number): Question<z.infer<typeof minuteRow>> => ({
   id: 'pipeline_minutes',
   sql: `SELECT toUnixTimestamp(toStartOfMinute(ingested_at)) AS t, count() AS rows, countIf(kind IN ${SAID_KINDS}) AS events,
   countIf(kind = 'rejected') AS rejected
@@ -109,7 +109,7 @@ const positionRow = z.object({
 })
 
 /** From each partition's first recent offset on; every offset of it is asked for, whenever its row was marked. */
-const positionsQuestion = (now_ms: number): Question<z.infer<typeof positionRow>> => ({
+export const positionsQuestion = (now_ms: number): Question<z.infer<typeof positionRow>> => ({
   id: 'pipeline_positions',
   sql: `SELECT log_id, kafka_partition, min(kafka_offset) AS first_offset, max(kafka_offset + offsets) AS next_offset, sum(offsets) AS covered,
   sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired, countIf(kind != 'erased') AS rows,

@@ -38,7 +38,7 @@ const REFUSED = `kind = 'rejected' AND t10 >= ${moment('from')} AND t10 < ${mome
 const reasonRow = z.object({ reason: z.enum(REASONS), refused: z.number(), first_ms: z.number(), last_ms: z.number() })
 const paramsOf = ({ from, to }: Window) => ({ from, to })
 
-const reasonsQuestion = (window: Window): Question<z.infer<typeof reasonRow>> => ({
+export const reasonsQuestion = (window: Window): Question<z.infer<typeof reasonRow>> => ({
   id: 'reject_reasons',
   sql: `SELECT reason, count() AS refused,
   toUnixTimestamp64Milli(min(appended_at)) AS first_ms, toUnixTimestamp64Milli(max(appended_at)) AS last_ms
@@ -60,7 +60,7 @@ const sampleRow = z.object({
 })
 
 /** Chosen by position first, so that the bytes of all the others are not read. Bytes travel as hex: they need not be text. */
-const samplesQuestion = (window: Window): Question<z.infer<typeof sampleRow>> => ({
+export const samplesQuestion = (window: Window): Question<z.infer<typeof sampleRow>> => ({
   id: 'reject_samples',
   sql: `SELECT reason, log_id, kafka_partition, kafka_offset, toUnixTimestamp64Milli(appended_at) AS appended_ms, detail,
   hex(substring(kafka_key, 1, {bytes:UInt32})) AS key_hex, hex(substring(bytes, 1, {bytes:UInt32})) AS bytes_hex, bytes_total

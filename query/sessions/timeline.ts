@@ -10,7 +10,7 @@ import { conditionOf, type Filter } from '../metrics/filter.ts'
 import { NOT_SETTLED } from '../metrics/freshness.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
-import { behindQuestion, grouping, paramsOf, type Subject, valueSql } from '../metrics/questions.ts'
+import { behindQuestion, grouping, paramsOf, STEP, type Subject, valueSql } from '../metrics/questions.ts'
 import { bucketSeconds, bucketStarts, iso, rawWindow, type Window } from '../metrics/range.ts'
 import { groupedSql } from '../metrics/sql.ts'
 import { type BadKind, episodesOf } from './episodes.ts'
@@ -114,7 +114,7 @@ const stepsQuestion = (subject: Subject, step_s: number): Question<z.infer<typeo
   id: 'session_steps',
   sql: groupedSql({
     ...grouping(subject),
-    keys: { t: 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt32}' },
+    keys: { t: STEP },
     values: {
       figures: `[${Object.values(FROM_CELLS).map(metric => (metric === undefined ? 'NULL' : `toFloat64(${valueSql(METRICS[metric], true)})`))}]`,
     },
