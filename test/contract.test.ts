@@ -21,12 +21,22 @@ const envelope = {
 const frames = { ...envelope, kind: 'frame_times', target_fps: 60, frame_time_us: [16_667, 16_666] }
 const bitrate = { ...envelope, kind: 'bitrate', interval_ms: 1_000, bitrate_kbps: 15_000 }
 const session = { ...envelope, kind: 'session', state: 'connecting' }
+const decision = {
+  ...envelope,
+  kind: 'abr_decision',
+  source: 'controller',
+  decision_id: SESSION,
+  policy: 'aimd',
+  policy_version: '3',
+  to_rung: '720p60-5m',
+  target_bitrate_kbps: 5_000,
+}
 
 const bytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value))
 const reasonOf = (value: Buffer | null): Reason | undefined => check(value).refusal?.reason
 
 describe('an event is accepted', () => {
-  test.each([frames, bitrate, session])('when its kind is $kind and it says only what is required', event => {
+  test.each([frames, bitrate, session, decision])('when its kind is $kind and it says only what is required', event => {
     expect(check(bytes(event))).toEqual({ event, extensions: 0 })
   })
 
@@ -98,6 +108,9 @@ describe('a message is refused', () => {
       'context.isp',
     ],
     ['with an empty context value', bytes({ ...frames, context: { isp: '' } }), 'bad_shape', 'context.isp'],
+    ['that decides without being a controller', bytes({ ...decision, source: 'client' }), 'bad_shape', 'source'],
+    ['of a policy with a colon', bytes({ ...decision, policy: 'a:b' }), 'bad_shape', 'policy'],
+    ['of a decision without its id', bytes({ ...decision, decision_id: undefined }), 'bad_shape', 'decision_id'],
     ['with a null where a number may be absent', bytes({ ...bitrate, rtt_us: null }), 'bad_shape', 'rtt_us'],
   ]
 
@@ -163,7 +176,7 @@ describe('zod and the compiled checker give the same verdict', () => {
   test.each(Object.keys(EVENT_SCHEMAS) as Kind[])('on generated %s events, good and bad', kind => {
     const schema = EVENT_SCHEMAS[kind]
     const fields = Object.keys(schema.shape).filter(field => field !== 'kind' && field !== 'v')
-    const base = { frame_times: frames, bitrate, session }[kind]
+    const base = { frame_times: frames, bitrate, session, abr_decision: decision }[kind]
     let good = 0
     let bad = 0
     fc.assert(

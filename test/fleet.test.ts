@@ -169,7 +169,7 @@ describe('a cadence', () => {
 
 test('networks order as one expects: ethernet freezes least, 3G most, and bitrate goes the other way', () => {
   const events = generate({ seed: 3, sessions: 400, seconds: 120 }).flatMap(({ event }) =>
-    event && event.kind !== 'session' ? [event] : [],
+    event?.kind === 'frame_times' || event?.kind === 'bitrate' ? [event] : [],
   )
   const network = ({ context }: FrameTimesEvent | BitrateEvent) =>
     context.isp === 'tellmo-3g' ? '3g' : (context.access ?? '')

@@ -19,6 +19,9 @@ const epochMs = z.int().min(0).max(4_102_444_800_000)
 /** Printable: no control, format, surrogate or unassigned characters. */
 const label = z.string().regex(/^[^\p{C}]{1,64}$/u)
 
+/** The ladder step asked for, e.g. `1080p60-15m`. */
+export const rungName = z.string().regex(/^[^\p{C}]{1,32}$/u)
+
 /** Lower-case RFC 9562 text. */
 export const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
@@ -60,7 +63,10 @@ const envelope = {
   v: z.literal(CONTRACT_VERSION),
   session_id: z.string().regex(SESSION_ID),
   source: z.enum(SOURCES),
-  /** 0, 1, 2 … per (session_id, source), given when the event is made: a gap is a lost event, a repeat is a resend. */
+  /**
+   * 0, 1, 2 … per (session_id, source), given when the event is made: a gap is a lost event, a repeat is a resend. Of `abr_decision` it
+   * says nothing: those are told apart by their `decision_id`.
+   */
   seq: uint32,
   /** Start of what the event covers, on the speaker's clock. */
   started_at_ms: epochMs,
@@ -115,11 +121,7 @@ export const bitrate = z.strictObject({
   target_bitrate_kbps: uint32.optional(),
   /** The congestion controller's estimate. */
   available_kbps: uint32.optional(),
-  /** The ladder step asked for, e.g. `1080p60-15m`. */
-  rung: z
-    .string()
-    .regex(/^[^\p{C}]{1,32}$/u)
-    .optional(),
+  rung: rungName.optional(),
   rung_switches: uint16.optional(),
   width: uint16.optional(),
   height: uint16.optional(),
@@ -143,14 +145,34 @@ export const session = z.strictObject({
   end_reason: z.enum(END_REASONS).optional(),
 })
 
+/** What bitrate logic decided, and on what grounds: so that it can be told afterwards whether that was good. It is no part of a session's quality. */
+export const abrDecision = z.strictObject({
+  ...envelope,
+  kind: z.literal('abr_decision'),
+  source: z.literal('controller'),
+  /** Chosen by whoever decides. The same one again is the same decision, and counts once. */
+  decision_id: z.string().regex(SESSION_ID),
+  /** Who decides, and which version of it. Without a colon: `policy:version` names both. */
+  policy: z.string().regex(/^[^\p{C}:]{1,64}$/u),
+  policy_version: label,
+  from_rung: rungName.optional(),
+  to_rung: rungName,
+  /** What the encoder is asked for from now on. */
+  target_bitrate_kbps: uint32,
+  /** The newest event that was known when it was decided, on Kafka's clock: `as_of` of the answer it rests on. */
+  as_of_ms: epochMs.optional(),
+  reason: label.optional(),
+})
+
 /** Every kind of event by its name. */
-export const EVENT_SCHEMAS = { frame_times: frameTimes, bitrate, session } as const
+export const EVENT_SCHEMAS = { frame_times: frameTimes, bitrate, session, abr_decision: abrDecision } as const
 
 export type Kind = keyof typeof EVENT_SCHEMAS
 export type FrameTimesEvent = z.infer<typeof frameTimes>
 export type BitrateEvent = z.infer<typeof bitrate>
 export type SessionEvent = z.infer<typeof session>
-export type QualityEvent = FrameTimesEvent | BitrateEvent | SessionEvent
+export type AbrDecisionEvent = z.infer<typeof abrDecision>
+export type QualityEvent = FrameTimesEvent | BitrateEvent | SessionEvent | AbrDecisionEvent
 export type Context = z.infer<typeof context>
 
 /** Fields beginning so are ignored and counted, in an event and in its context: a newer client can be rolled out first. */

@@ -222,8 +222,10 @@ export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
 const COLUMN_NAMES = Object.keys(CELL_COLUMNS)
 const KEY = 't, session_id'
 
-/** The kinds of rows that are events; the others are Kafka's offsets accounted for. */
+/** The kinds of rows that cells are made of: what a session was like. */
 export const EVENT_KINDS = "('frame_times', 'bitrate', 'session')"
+/** The kinds of rows that are events: those, and what was decided about the session. The others are Kafka's offsets accounted for. */
+export const SAID_KINDS = "('frame_times', 'bitrate', 'session', 'abr_decision')"
 
 /** Positions of resends within `where`: all but the first that Kafka appended of each (session_id, source, seq)
  * in a bucket. By bucket, so that a cell does not depend on which others are settled with it. */

@@ -3,6 +3,7 @@
  * Types, the Native block and the INSERT follow from the list; a test holds it to `DESCRIBE TABLE events_v1`.
  */
 import {
+  type AbrDecisionEvent,
   type BitrateEvent,
   CONTEXT_FIELDS,
   type ContextField,
@@ -21,6 +22,7 @@ import {
   nativeBlock,
   nullable16,
   nullable32,
+  nullableDateTime64,
   string,
   uint8,
   uint16,
@@ -61,7 +63,7 @@ export interface Gap {
   readonly offsets: number
 }
 
-export const KIND = { frame_times: 1, bitrate: 2, session: 3, rejected: 101, gap: 102 } as const
+export const KIND = { frame_times: 1, bitrate: 2, session: 3, abr_decision: 4, rejected: 101, gap: 102 } as const
 const SOURCE = { '': 0, client: 1, host: 2, controller: 3 } as const
 const STATE = { '': 0, connecting: 1, first_frame: 2, ended: 3 } as const
 const END_REASON = {
@@ -131,6 +133,13 @@ const columnsOf = (admit: AdmitContext) => ({
   startup_ms: nullable32(),
   end_reason: enum8(END_REASON),
 
+  decision_id: uuid(),
+  policy: lowCardinality(value => admit('policy', value)),
+  policy_version: lowCardinality(value => admit('policy_version', value)),
+  from_rung: lowCardinality(value => admit('rung', value)),
+  to_rung: lowCardinality(value => admit('rung', value)),
+  as_of: nullableDateTime64(),
+
   reason: lowCardinality(),
   detail: string(),
   kafka_key: string(),
@@ -142,6 +151,7 @@ const FIRST_CAPACITY = 1_024
 
 /** Rows of `events_v1` in the making, column by column. Straight-line code: this runs for every event. */
 export class EventRows {
+  readonly #admit: AdmitContext
   readonly #columns: ReturnType<typeof columnsOf>
   readonly #entries: readonly (readonly [name: string, column: Column])[]
   readonly #contextColumns: readonly (readonly [field: ContextField, column: ReturnType<typeof lowCardinality>])[]
@@ -150,6 +160,7 @@ export class EventRows {
   #capacity = 0
 
   constructor(admit: AdmitContext) {
+    this.#admit = admit
     this.#columns = columnsOf(admit)
     this.#entries = Object.entries(this.#columns)
     this.#contextColumns = CONTEXT_FIELDS.map(field => [field, this.#columns[field]] as const)
@@ -207,6 +218,7 @@ export class EventRows {
     this.#context(row, event.context)
     if (event.kind === 'frame_times') this.#frameTimes(row, event)
     else if (event.kind === 'bitrate') this.#bitrate(row, event)
+    else if (event.kind === 'abr_decision') this.#decision(row, event)
     else this.#session(row, event)
   }
 
@@ -263,6 +275,19 @@ export class EventRows {
     c.state.set(row, STATE[event.state])
     c.startup_ms.set(row, event.startup_ms)
     if (event.end_reason) c.end_reason.set(row, END_REASON[event.end_reason])
+  }
+
+  #decision(row: number, event: AbrDecisionEvent): void {
+    const c = this.#columns
+    c.target_bitrate_kbps.set(row, event.target_bitrate_kbps)
+    c.decision_id.setText(row, event.decision_id)
+    c.policy.set(row, event.policy)
+    c.policy_version.set(row, event.policy_version)
+    c.from_rung.set(row, event.from_rung)
+    c.to_rung.set(row, event.to_rung)
+    c.as_of.set(row, event.as_of_ms)
+    // Of refusals the column has a closed list, which strangers' words must not crowd out.
+    if (event.reason !== undefined) c.reason.set(row, this.#admit('reason', event.reason))
   }
 
   /** What is no event has no time of its own: it is found at Kafka's. */

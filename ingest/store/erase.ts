@@ -9,7 +9,7 @@
  * Not known here: what Kafka still holds (its retention ends that) and refused messages beyond the bytes that were kept of them.
  * Rows are gone from every answer at once; their bytes go when ClickHouse has rewritten the parts, which begins at once.
  */
-import { EVENT_KINDS } from './cells.ts'
+import { SAID_KINDS } from './cells.ts'
 import type { Params, Store } from './clickhouse.ts'
 import { noteProgress, readProgress } from './owner.ts'
 import { shadowOf } from './recompute.ts'
@@ -24,8 +24,8 @@ export interface Erased {
   readonly last_appended_at_ms: number | undefined
 }
 
-/** Its events, and what was refused of it: by the message's key, or by its id in the bytes. Refused rows have no session of their own. */
-const OWN = `(session_id = {id:UUID} AND kind IN ${EVENT_KINDS}
+/** Its events, what was decided about it, and what was refused of it: by the message's key, or by its id in the bytes. Refused rows have no session of their own. */
+const OWN = `(session_id = {id:UUID} AND kind IN ${SAID_KINDS}
   OR session_id = '00000000-0000-0000-0000-000000000000' AND kind = 'rejected'
     AND (kafka_key = {id:String} OR positionCaseInsensitive(bytes, {id:String}) > 0))`
 /** Rows of a partition become visible in the order of their offsets: up to here, all that were noted and no others. */

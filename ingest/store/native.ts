@@ -155,6 +155,7 @@ class NullableColumn implements Column {
 
 export const nullable16 = () => new NullableColumn(uint16())
 export const nullable32 = () => new NullableColumn(uint32())
+export const nullableDateTime64 = () => new NullableColumn(dateTime64())
 
 /** Cumulative lengths, then all values. */
 class ArrayColumn implements Column {

@@ -3,8 +3,8 @@
  * a second and answers with drafts; who numbers, stamps and sends them is not its concern.
  */
 
-import type { Context } from '../../ingest/contract/events.ts'
-import type { EventDraft, Source } from '../../ingest/emit/emitter.ts'
+import type { BitrateEvent, Context, FrameTimesEvent, SessionEvent } from '../../ingest/contract/events.ts'
+import type { Draft, Source } from '../../ingest/emit/emitter.ts'
 import { FrameCollector } from '../../ingest/emit/frames.ts'
 import { chance } from '../../query/statistics/weights.ts'
 import { type Block, Cadence } from './captures.ts'
@@ -23,9 +23,12 @@ export interface Material {
   readonly traces: readonly Trace[]
 }
 
+/** A player decides nothing. */
+type PlayedDraft = Draft<FrameTimesEvent | BitrateEvent | SessionEvent>
+
 export interface Said {
   readonly source: Source
-  readonly draft: EventDraft
+  readonly draft: PlayedDraft
 }
 
 type EndReason = 'user_quit' | 'network' | 'host_failure' | 'client_crash' | 'timeout'
@@ -93,7 +96,7 @@ export class Session {
     return this.#said
   }
 
-  #say(source: Source, draft: EventDraft): void {
+  #say(source: Source, draft: PlayedDraft): void {
     this.#said.push({ source, draft })
   }
 

@@ -169,6 +169,8 @@ export class Follower {
       return
     }
     const { event, at_ms } = decoded
+    // What was decided about a session is no news of it.
+    if (event.kind === 'abr_decision') return
     const session = this.#sessions.get(event.session_id) ?? this.#open(event.session_id, event.context)
     if (!session?.window.add(event, at_ms)) return
     if (event.context !== session.context) this.#contextOf(session, event.context)

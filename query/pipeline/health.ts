@@ -7,7 +7,7 @@
 import { z } from 'zod'
 import { REASONS } from '../../ingest/contract/refusal.ts'
 import { positionsSql } from '../../ingest/store/audit.ts'
-import { EVENT_KINDS } from '../../ingest/store/cells.ts'
+import { EVENT_KINDS, SAID_KINDS } from '../../ingest/store/cells.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import { type DueBucket, due10s, dueCoarser, type Tier } from '../../ingest/store/settle.ts'
 import { type Answer, type Desk, metaOf, subjectOf } from '../metrics/answer.ts'
@@ -68,7 +68,7 @@ const minuteRow = z.object({ t: z.number(), rows: z.number(), events: z.number()
 
 const minutesQuestion = (now_ms: number): Question<z.infer<typeof minuteRow>> => ({
   id: 'pipeline_minutes',
-  sql: `SELECT toUnixTimestamp(toStartOfMinute(ingested_at)) AS t, count() AS rows, countIf(kind IN ${EVENT_KINDS}) AS events,
+  sql: `SELECT toUnixTimestamp(toStartOfMinute(ingested_at)) AS t, count() AS rows, countIf(kind IN ${SAID_KINDS}) AS events,
   countIf(kind = 'rejected') AS rejected
 FROM events_v1 WHERE ${RECENT} GROUP BY t ORDER BY t`,
   params: { since: since(now_ms) },
