@@ -15,6 +15,7 @@ export interface Message {
 export type Send = (messages: readonly Message[]) => Promise<void>
 
 export interface OutboxOptions {
+  /** Of what says none of its own. */
   readonly key: string
   readonly send: Send
   readonly clock: Clock
@@ -53,8 +54,9 @@ export class Outbox {
     this.#options = options
   }
 
-  add(seq: number, text: string): void {
-    this.#queue.push({ seq, text, bytes: Buffer.byteLength(text) + STAMP_BYTES })
+  /** @param text the event's, up to the value of `sent_at_ms` */
+  add(seq: number, text: string, key?: string): void {
+    this.#queue.push({ seq, text, key, bytes: Buffer.byteLength(text) + STAMP_BYTES })
     this.#makeRoom()
     this.#pump()
   }
@@ -139,7 +141,7 @@ export class Outbox {
     this.#under_way_bytes = sumBytes(batch)
     // Stamped at each try: `sent_at_ms` tells the store how wrong the speaker's clock is, and an old stamp would lie.
     const stamp = `${clock.now()}}`
-    const messages: Message[] = batch.map(({ text }) => ({ key, value: text + stamp }))
+    const messages: Message[] = batch.map(({ text, key: own }) => ({ key: own ?? key, value: text + stamp }))
     // A send that throws at once is a send that failed.
     new Promise<void>(resolve => resolve(send(messages))).then(
       () => this.#onSent(),

@@ -4,6 +4,8 @@
 
 export interface Waiting {
   readonly seq: number
+  /** Undefined: that of the outbox. */
+  readonly key?: string | undefined
   /** The event's text up to the value of `sent_at_ms`, its last field. */
   readonly text: string
   readonly bytes: number
