@@ -6,10 +6,12 @@ import type { Server } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createAdaptorServer } from '@hono/node-server'
 import { Command } from 'commander'
+import { createKafkaSender } from '../ingest/emit/kafka.ts'
 import { type Config, ConfigError, readConfig } from '../ingest/runtime/config.ts'
 import { createLog, type Log } from '../ingest/runtime/log.ts'
 import { onSignal, runShutdown } from '../ingest/runtime/shutdown.ts'
 import { retentionOf } from '../ingest/store/migrate.ts'
+import { connecting, type DecisionBook, openBook } from './abr/decisions.ts'
 import { DEFAULT_LADDER, type Ladder, parseLadder } from './abr/ladder.ts'
 import { openLive } from './abr/live.ts'
 import { openPriors } from './abr/priors-refresh.ts'
@@ -26,6 +28,8 @@ const SHARE_MS = 1_000
 const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost']
 /** A question may take its time, a request may not: this is for reading it. */
 const REQUEST_TIMEOUT_MS = 10_000
+/** For what the ledger holds when the process ends. */
+const HAND_OVER_MS = 5_000
 
 new Command('query')
   .description(
@@ -73,6 +77,16 @@ async function run(): Promise<void> {
       cap_share: config.ABR_CAP_PERCENTILE / 100,
     },
   })
+  const sender = createKafkaSender({
+    brokers: config.brokers,
+    topic: config.KAFKA_TOPIC,
+    client_id: 'stream-quality-ledger',
+  })
+  const book = openBook({
+    send: connecting(sender),
+    contextOf: id => live.sessions.of(id)?.context,
+    vitals: vitals.book,
+  })
   const stopping = new AbortController()
   const app = createApp({
     store: connection.store,
@@ -88,6 +102,7 @@ async function run(): Promise<void> {
     asking: { rows_max: config.API_ROWS_MAX },
     share_ms: SHARE_MS,
     abr: { ladder, stale_after_ms: config.ABR_STALE_AFTER_MS, sessions: live.sessions, priors },
+    book,
     waiting: live.notReady,
     stopping: stopping.signal,
   })
@@ -104,10 +119,12 @@ async function run(): Promise<void> {
     const failed = await runShutdown(
       [
         { name: 'finish the answers', deadline_ms: 15_000, run: () => closed(server) },
+        { name: 'hand over the ledger', deadline_ms: HAND_OVER_MS + 1_000, run: () => handOver(book, log) },
         {
           name: 'close',
           deadline_ms: 2_000,
-          run: () => Promise.all([watching, live.close(), priors.close(), connection.store.close()]),
+          run: () =>
+            Promise.all([watching, live.close(), priors.close(), sender.disconnect(), connection.store.close()]),
         },
       ],
       log,
@@ -115,6 +132,12 @@ async function run(): Promise<void> {
     log.info({ failed }, 'stopped')
     return failed.length === 0 ? 0 : 1
   })
+}
+
+/** Decisions that Kafka does not take in time are lost, and it is said how many. */
+async function handOver(book: DecisionBook, log: Log): Promise<void> {
+  const lost = await book.close(HAND_OVER_MS)
+  if (lost > 0) log.error({ decisions: lost }, 'decisions_lost')
 }
 
 /** @throws ConfigError naming what does not fit */

@@ -28,8 +28,14 @@ export interface DecisionBook {
   readonly waiting: number
 }
 
+export const FATES = ['taken', 'turned_away', 'handed_over'] as const
+export interface BookVitals {
+  noted(decisions: number, fate: (typeof FATES)[number]): void
+}
+
 export interface BookOptions {
   readonly send: Send
+  readonly vitals: BookVitals
   /** What is known of a session, to stand beside what was decided about it. */
   readonly contextOf?: (session_id: string) => Context | undefined
   readonly decisions_max?: number
@@ -47,16 +53,24 @@ const LINGER_MS = 50
 const RETRY = { retry_ms: 200, retry_max_ms: 5_000 }
 
 export function openBook(options: BookOptions): DecisionBook {
-  const { clock = systemClock, decisions_max = DECISIONS_MAX } = options
+  const { send, vitals, clock = systemClock, decisions_max = DECISIONS_MAX } = options
   const outbox = new Outbox({
-    ...{ key: '', send: options.send, clock, random: options.random ?? Math.random, onDrop: () => {} },
+    send: async messages => {
+      await send(messages)
+      vitals.noted(messages.length, 'handed_over')
+    },
+    ...{ key: '', clock, random: options.random ?? Math.random, onDrop: () => {} },
     ...{ ...BATCH, ...RETRY, linger_ms: LINGER_MS, max_events: decisions_max, max_bytes: BYTES_MAX },
     ...(options.retry_max_ms === undefined ? {} : { retry_max_ms: options.retry_max_ms }),
   })
   let closed = false
   return {
     note(decisions) {
-      if (closed || outbox.stats().buffered + decisions.length > decisions_max) throw new NoRoom('the ledger is full')
+      if (closed || outbox.stats().buffered + decisions.length > decisions_max) {
+        vitals.noted(decisions.length, 'turned_away')
+        throw new NoRoom('the ledger is full')
+      }
+      vitals.noted(decisions.length, 'taken')
       for (const decision of decisions) {
         const { session_id } = decision
         const seq = seqOf(decision)

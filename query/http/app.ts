@@ -13,6 +13,7 @@ import type { Log } from '../../ingest/runtime/log.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
 import { type Advisor, NO_PRIORS, nobody } from '../abr/advice.ts'
+import { type DecisionBook, NO_BOOK } from '../abr/decisions.ts'
 import { DEFAULT_LADDER, parseLadder } from '../abr/ladder.ts'
 import type { Sharing } from '../metrics/sharing.ts'
 import { noted } from './access.ts'
@@ -25,6 +26,7 @@ import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
 import { addAbrRoutes } from './routes/abr.ts'
+import { addDecisionRoute } from './routes/abr-decisions.ts'
 import { addAnnotationRoutes } from './routes/annotations.ts'
 import { addCompareRoute } from './routes/compare.ts'
 import { addDistributionRoutes } from './routes/distribution.ts'
@@ -57,6 +59,8 @@ export interface AppOptions {
   readonly share_ms?: number
   /** Who is live and what is known of those like them. Default: nobody, nothing. */
   readonly abr?: Partial<Advisor>
+  /** Where decisions are noted. Default: nowhere, there is no room. */
+  readonly book?: DecisionBook
   /** Undefined: ready. Otherwise what is waited for, beside the store. */
   readonly waiting?: () => string | undefined
   /** Ends what has no end. */
@@ -79,7 +83,8 @@ export type Api = Hono<
     RoutesOf<typeof addExportRoutes> &
     RoutesOf<typeof addRejectRoutes> &
     RoutesOf<typeof addErasureRoutes> &
-    RoutesOf<typeof addAbrRoutes>
+    RoutesOf<typeof addAbrRoutes> &
+    RoutesOf<typeof addDecisionRoute>
 >
 
 const UNADVISED: Advisor = {
@@ -90,6 +95,7 @@ const UNADVISED: Advisor = {
 }
 
 const URL_MAX = 8_192
+const FAST_PATH = '/v1/abr/'
 const BODY_MAX = 64 * 1_024
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
@@ -134,6 +140,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addRejectRoutes(app, desk)
   addErasureRoutes(app, store, desk.now)
   addAbrRoutes(app, { ...UNADVISED, ...options.abr }, desk.now, options.stopping ?? new AbortController().signal)
+  addDecisionRoute(app, options.book ?? NO_BOOK, desk.now)
   requirements = requirementsOf(app)
 
   addDocs(app)
@@ -168,13 +175,13 @@ const onlyLoopbackNames: MiddlewareHandler<RequestEnv> = async (c, next) => {
   return next()
 }
 
-/** Requests that begin in the same moment share what they ask; who comes after a write sees it. */
+/** Requests that begin in the same moment share what they ask; who comes after a write sees it. The fast path writes nothing that anybody reads at once. */
 const together =
   (sharing: Sharing): MiddlewareHandler<RequestEnv> =>
   async (c, next) => {
     if (c.req.method === 'GET' || c.req.method === 'HEAD') return sharing.together(next)
     await next()
-    sharing.forget()
+    if (!c.req.path.startsWith(FAST_PATH)) sharing.forget()
   }
 
 const tooLarge = (c: Context<RequestEnv>): Response =>

@@ -67,6 +67,16 @@ export const moment = (fallback: string) =>
 export const momentOf = (fallback: string) =>
   anyMoment.openapi({ type: 'string', example: 'now-15m', description: `${MOMENT}; ${fallback}` })
 
+const LAST_YEAR = 2099
+/** A moment in a body: ISO 8601 with its zone, of a time that an event can have. */
+export const instant = z.iso
+  .datetime({ offset: true })
+  .refine(value => {
+    const year = new Date(value).getUTCFullYear()
+    return year >= 1970 && year <= LAST_YEAR
+  }, `must lie between 1970 and ${LAST_YEAR}`)
+  .openapi({ example: '2026-01-01T00:00:00.000Z' })
+
 /** A parameter that may be repeated; `parse` throws a Mistake at the first that does not fit. */
 export const repeated = <T>(parse: (text: string) => T, chars_max: number, most: number) =>
   z

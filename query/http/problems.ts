@@ -8,6 +8,7 @@ import { HTTPException } from 'hono/http-exception'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Log } from '../../ingest/runtime/log.ts'
 import { worthRetrying } from '../../ingest/store/clickhouse.ts'
+import { NoRoom } from '../abr/decisions.ts'
 import { Busy } from '../metrics/lanes.ts'
 import { MISTAKES, Mistake, type MistakeCode } from '../metrics/mistake.ts'
 import { StoreFailure } from '../metrics/question.ts'
@@ -97,6 +98,8 @@ const NOT_READY = new Set([60, 81, 516])
 export function problemOf(error: unknown, c: Context<RequestEnv>, log: Log): Response {
   if (error instanceof Mistake) return problemAnswer(c, error.code, error.message, error.parameter)
   if (error instanceof Busy) return problemAnswer(c, 'busy', 'too many others are asking right now; try again')
+  if (error instanceof NoRoom)
+    return problemAnswer(c, 'busy', 'the ledger is full, as Kafka takes nothing now; try again')
   if (error instanceof StoreFailure) return storeProblem(error, c, log)
   // What hono throws of a body that is no JSON.
   if (error instanceof HTTPException && error.status < 500) return problemAnswer(c, 'bad_body', 'the body is no JSON')

@@ -1,6 +1,7 @@
 /** The API's vitals, all in one place, each with its sentence. Prometheus text on `/metrics`. */
 
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { BookVitals } from '../abr/decisions.ts'
 import type { LiveVitals } from '../abr/live.ts'
 import type { PriorVitals } from '../abr/priors-refresh.ts'
 
@@ -14,6 +15,7 @@ export function createQueryVitals() {
     registry,
     live: liveVitals(registers),
     priors: priorVitals(registers),
+    book: bookVitals(registers),
     requestSeconds: new Histogram({
       name: 'query_request_seconds',
       help: 'Time from a request to its answer, by route as declared and status',
@@ -113,6 +115,17 @@ function priorVitals(registers: Registry[]): PriorVitals {
       refresh.set(seconds)
     },
   }
+}
+
+/** Of the ledger: what waits for Kafka is `taken` less `handed_over`. */
+function bookVitals(registers: Registry[]): BookVitals {
+  const decisions = new Counter({
+    name: 'abr_decisions_total',
+    help: 'Decisions that were taken into memory, turned away since there was no room, and handed over to Kafka',
+    labelNames: ['fate'],
+    registers,
+  })
+  return { noted: (count, fate) => decisions.inc({ fate }, count) }
 }
 
 export type QueryVitals = ReturnType<typeof createQueryVitals>

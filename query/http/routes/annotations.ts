@@ -5,14 +5,13 @@ import { ANNOTATION_KINDS, annotate, annotations } from '../../annotations/annot
 import type { Desk } from '../../metrics/answer.ts'
 import { DIMENSIONS } from '../../metrics/filter.ts'
 import { answered, meta, NO_META, PROBLEMS, time } from '../envelope.ts'
-import { limit, range } from '../parameters.ts'
+import { instant, limit, range } from '../parameters.ts'
 import { problem, type RequestEnv } from '../problems.ts'
 import { needs } from '../scopes.ts'
 
 const TITLE_MAX = 200
 const TEXT_MAX = 4_000
 const LABEL_MAX = 256
-const LAST_YEAR = 2099
 
 /** Half a surrogate pair is no text: it would come back as another one. */
 const HALF_A_CHARACTER = /\p{Surrogate}/u
@@ -23,19 +22,11 @@ const text = (least: number, most: number) =>
     .max(most)
     .refine(value => !HALF_A_CHARACTER.test(value), 'must be text')
 
-const moment = z.iso
-  .datetime({ offset: true })
-  .refine(value => {
-    const year = new Date(value).getUTCFullYear()
-    return year >= 1970 && year <= LAST_YEAR
-  }, `must lie between 1970 and ${LAST_YEAR}`)
-  .openapi({ example: '2026-01-01T00:00:00.000Z' })
-
 const newAnnotation = z
   .strictObject({
     id: z.uuid().toLowerCase().openapi({ description: 'Chosen by whoever writes: the same again is the same answer' }),
-    at: moment,
-    until: moment.nullable().default(null),
+    at: instant,
+    until: instant.nullable().default(null),
     kind: z.enum(ANNOTATION_KINDS),
     title: text(1, TITLE_MAX),
     text: text(0, TEXT_MAX).default(''),
