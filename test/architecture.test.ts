@@ -40,6 +40,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'ingest/load',
     'query/metrics',
     'query/statistics',
+    'query/comparisons',
   ],
   'query/http': [
     'ingest/contract',

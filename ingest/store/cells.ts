@@ -105,7 +105,7 @@ const perFrame = (name: string): [string, CellColumn][] => [
  * while paused. Then what a metric needs of each event: `frame_times` with the open frame of a session's last event, which nothing
  * else will end.
  */
-const EVENT_TERMS = [
+export const EVENT_TERMS = [
   // 0 only where the event has no frames.
   'toUInt64(greatest(target_fps, 1)) AS fps',
   'intDiv(3000000 + 2000 * fps, 2 * fps) AS late_over_us',

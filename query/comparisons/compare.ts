@@ -11,7 +11,7 @@ import {
   type Value,
   type Wanted,
 } from '../metrics/answer.ts'
-import { METRICS, type MetricId } from '../metrics/catalogue.ts'
+import { METRICS, type Metric, type MetricId } from '../metrics/catalogue.ts'
 import type { Filter } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Moment } from '../metrics/range.ts'
@@ -80,7 +80,7 @@ export async function compare(desk: Desk, wanted: ComparisonWanted): Promise<Ans
     ...{ a, b },
     difference: a.value === null || b.value === null ? null : measured(a.value - b.value, found?.difference),
     ratio: a.value === null || !b.value ? null : measured(a.value / b.value, found?.ratio),
-    verdict: found === undefined ? 'too_few' : verdictOf(wanted.metric, found.difference),
+    verdict: found === undefined ? 'too_few' : verdictOf(METRICS[wanted.metric], found.difference),
     rounds: found === undefined ? 0 : ROUNDS,
   }
   return { data: [comparison], meta: answerA.meta }
@@ -144,15 +144,14 @@ async function resampled(desk: Desk, shape: Shape, ...asked: [AskedSide, AskedSi
   return inSlices(differenceOf(sides.a, sides.b, sides.shared))
 }
 
-const measured = (value: number, interval: Interval | null | undefined): Measured => ({
+export const measured = (value: number, interval: Interval | null | undefined): Measured => ({
   value,
   low: interval?.low ?? null,
   high: interval?.high ?? null,
 })
 
-function verdictOf(id: MetricId, { low, high }: Limits): Verdict {
+export function verdictOf({ better }: Pick<Metric, 'better'>, { low, high }: Limits): Verdict {
   if (low <= 0 && high >= 0) return 'no_difference_shown'
-  const { better } = METRICS[id]
   if (better === 'neither') return 'different'
   return (better === 'higher') === low > 0 ? 'better' : 'worse'
 }

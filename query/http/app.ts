@@ -27,6 +27,7 @@ import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
 import { addAbrRoutes } from './routes/abr.ts'
 import { addDecisionRoute } from './routes/abr-decisions.ts'
+import { addRegretRoute } from './routes/abr-regret.ts'
 import { addAnnotationRoutes } from './routes/annotations.ts'
 import { addCompareRoute } from './routes/compare.ts'
 import { addDistributionRoutes } from './routes/distribution.ts'
@@ -84,7 +85,8 @@ export type Api = Hono<
     RoutesOf<typeof addRejectRoutes> &
     RoutesOf<typeof addErasureRoutes> &
     RoutesOf<typeof addAbrRoutes> &
-    RoutesOf<typeof addDecisionRoute>
+    RoutesOf<typeof addDecisionRoute> &
+    RoutesOf<typeof addRegretRoute>
 >
 
 const UNADVISED: Advisor = {
@@ -141,6 +143,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   addErasureRoutes(app, store, desk.now)
   addAbrRoutes(app, { ...UNADVISED, ...options.abr }, desk.now, options.stopping ?? new AbortController().signal)
   addDecisionRoute(app, options.book ?? NO_BOOK, desk.now)
+  addRegretRoute(app, desk)
   requirements = requirementsOf(app)
 
   addDocs(app)

@@ -2,9 +2,11 @@
  * What must hold after anything: every offset one row, every row what its message says, every cell what its rows say.
  * Reads the topic itself again, with the contract's own checker, and compares with the tables.
  */
+
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, logLevel } from 'kafkajs'
+import type { AbrDecisionEvent } from '../../ingest/contract/events.ts'
 import { decode } from '../../ingest/load/decode.ts'
 import { auditPartitions, type PartitionAudit } from '../../ingest/store/audit.ts'
 import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from '../../ingest/store/cells.ts'
@@ -160,6 +162,7 @@ async function differentRows(
         event.kind === 'bitrate' ? event.bitrate_kbps : 0,
         event.kind === 'bitrate' ? (event.rtt_us ?? null) : null,
         event.kind === 'bitrate' ? (event.rung ?? '') : '',
+        event.kind === 'abr_decision' ? decided(event) : null,
       ]),
     )
   })
@@ -167,7 +170,9 @@ async function differentRows(
   for (const partition of ends.keys()) {
     const rows = await store.query<Record<string, unknown> & { kafka_offset: number; kind: string }>(
       `SELECT kafka_offset, kind, session_id, seq, toUnixTimestamp64Milli(at) AS at, toUnixTimestamp64Milli(appended_at) AS appended,
-         isp, region, frame_time_us, frames_dropped, bitrate_kbps, rtt_us, rung, reason, base64Encode(bytes) AS bytes64, bytes_total
+         isp, region, frame_time_us, frames_dropped, bitrate_kbps, rtt_us, rung, reason,
+         toString(decision_id) AS decision_id, policy, policy_version, from_rung, to_rung, target_bitrate_kbps,
+         toUnixTimestamp64Milli(as_of) AS as_of_ms, base64Encode(bytes) AS bytes64, bytes_total
        FROM events_v1 WHERE kafka_partition = {partition:UInt32} AND kind != 'gap'`,
       { partition },
     )
@@ -189,6 +194,7 @@ async function differentRows(
               row.bitrate_kbps,
               row.rtt_us,
               row.rung,
+              row.kind === 'abr_decision' ? decided(row as unknown as AbrDecisionEvent) : null,
             ])
       if (expected.get(place) !== said) different++
       expected.delete(place)
@@ -196,6 +202,11 @@ async function differentRows(
   }
   return different + expected.size
 }
+
+const decided = (event: AbrDecisionEvent) => [
+  ...[event.decision_id, event.policy, event.policy_version, event.from_rung ?? '', event.to_rung],
+  ...[event.target_bitrate_kbps, event.as_of_ms ?? null, event.reason ?? ''],
+]
 
 type OnMessage = (
   partition: number,

@@ -15,12 +15,9 @@ const { session_id, decision_id, policy, policy_version, from_rung, to_rung, tar
 const decision = z
   .strictObject({
     session_id,
-    decision_id: decision_id.openapi({
-      description: 'Chosen by whoever decides: said again, the decision still counts once',
-      format: 'uuid',
-    }),
-    policy: policy.openapi({ example: 'aimd' }),
-    policy_version: policy_version.openapi({ example: '3' }),
+    decision_id: decision_id.describe('Chosen by whoever decides: said again, the decision still counts once'),
+    policy,
+    policy_version,
     from_rung,
     to_rung,
     target_bitrate_kbps,

@@ -28,7 +28,7 @@ const side = z
     completeness_pct: z.number().nullable(),
   })
   .openapi('ComparedSide')
-const measured = z
+export const measured = z
   .object({ value: z.number(), low: z.number().nullable(), high: z.number().nullable() })
   .openapi('MeasuredWithInterval', { description: 'low and high: the 95 % interval; null where there is none' })
 const comparison = z.object({
