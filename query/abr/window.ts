@@ -245,7 +245,7 @@ export class LiveWindow {
   }
 }
 
-function framesOf(event: FrameTimesEvent): Frames {
+export function framesOf(event: FrameTimesEvent): Frames {
   const { target_fps: fps, frame_time_us, open_frame_us, paused, final } = event
   const late_over = Math.floor((3_000_000 + 2_000 * fps) / (2 * fps))
   const stutter_over = Math.floor((5_000_000 + 2_000 * fps) / (2 * fps))
