@@ -36,8 +36,6 @@ type EndReason = 'user_quit' | 'network' | 'host_failure' | 'client_crash' | 'ti
 /** What an experiment holds fixed that is drawn otherwise. */
 export interface Terms {
   readonly trace?: Trace
-  /** Of the trace's bandwidth: the rest is others'. */
-  readonly share?: number
   /** Plays for so long after its first frame: it neither fails nor is given up. */
   readonly plays_ms?: number
   /** Made when the first frame is due. */
@@ -122,7 +120,7 @@ export class Session {
 
   #firstFrame(at_ms: number): void {
     const { profile, player, target_fps, max_kbps, host_load } = this.#person
-    const { trace, share = 1, controllerOn = ladder => new RateController(ladder) } = this.#terms
+    const { trace, controllerOn = ladder => new RateController(ladder) } = this.#terms
     // Each part has chance of its own: what the link does to one bitrate is no other luck for the host's frames.
     const randomOf = (part: number): Random => chance(mixSeed(this.#seed, part))
     const random = randomOf(0)
@@ -134,12 +132,7 @@ export class Session {
       from_ms: at_ms,
       stream: new Stream({
         cadence: new Cadence(this.#material.blocks, target_fps, randomOf(1), host_load),
-        link: new Link(
-          trace ?? drawn,
-          { ...profile, scale: share * profile.scale },
-          between(random, 0, 600_000_000),
-          randomOf(2),
-        ),
+        link: new Link(trace ?? drawn, profile, between(random, 0, 600_000_000), randomOf(2)),
         controller: controllerOn(ladderFor(target_fps, max_kbps)),
         playout: new Playout(player, profile.base_rtt_us, randomOf(3)),
         base_rtt_us: profile.base_rtt_us,

@@ -23,7 +23,14 @@ export type Outcome = Readonly<Record<Phase, Sums>>
 const nothing = (): Sums => ({
   ...{ shown_us: 0, stutter_us: 0, freeze_us: 0, kbit: 0, sent_ms: 0, switches: 0, mos: 0, scored: 0 },
 })
+const NAMES = Object.keys(nothing()) as (keyof Sums)[]
 export const emptyOutcome = (): Outcome => ({ start: nothing(), after: nothing() })
+
+export function totalOf(all: readonly Sums[]): Sums {
+  const total = nothing()
+  for (const one of all) for (const name of NAMES) total[name] += one[name]
+  return total
+}
 
 /** @param played_ms since the first frame */
 export const phaseAt = (played_ms: number): Phase => (played_ms < START_MS ? 'start' : 'after')

@@ -4,9 +4,11 @@
  * frames, stalls and bandwidth. A simulation: nobody played.
  */
 import { CONTRACT_VERSION, type QualityEvent } from '../../ingest/contract/events.ts'
+import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
+import { scoreCell } from '../../ingest/store/experience/score.ts'
 import { type Advice, adviceOn, type Knowledge } from '../../query/abr/advice.ts'
-import { type LiveSession, stateOf } from '../../query/abr/live.ts'
 import type { Ladder } from '../../query/abr/ladder.ts'
+import { type LiveSession, measuredIn, stateOf } from '../../query/abr/live.ts'
 import type { Standing } from '../../query/abr/state.ts'
 import { LiveWindow } from '../../query/abr/window.ts'
 import type { Controller, Rung } from '../fleet/controller.ts'
@@ -18,7 +20,6 @@ import { ladderOf, Supervision } from './supervision.ts'
 export interface Play {
   readonly seed: number
   readonly trace: Trace
-  readonly share: number
   readonly plays_ms: number
 }
 
@@ -39,7 +40,7 @@ export interface Played {
 const TOLD_AFTER_S = 1
 const SCORED_EVERY_S = 10
 
-export function simulate(material: Material, arm: Arm, { seed, trace, share, plays_ms }: Play): Played {
+export function simulate(material: Material, arm: Arm, { seed, trace, plays_ms }: Play): Played {
   const window = new LiveWindow()
   const outcome = emptyOutcome()
   const events: QualityEvent[] = []
@@ -57,7 +58,7 @@ export function simulate(material: Material, arm: Arm, { seed, trace, share, pla
       now_ms,
     ).recommendation
   const session: Session = new Session(seed, 0, material, {
-    ...{ trace, share, plays_ms },
+    ...{ trace, plays_ms },
     controllerOn: rungs => {
       ladder = ladderOf(rungs)
       const start = advise(undefined)
@@ -81,7 +82,7 @@ export function simulate(material: Material, arm: Arm, { seed, trace, share, pla
       account(sums, event)
       scored.add(event, event.started_at_ms)
     }
-    if (second % SCORED_EVERY_S === 0) score(sums, stateOf(scored.figures(), null, session.context, {}).mos_avg)
+    if (second % SCORED_EVERY_S === 0) score(sums, scoreCell(measuredIn(scored.figures()), DEFAULT_CLASSES).mos)
     untold.push(said)
     if (!supervision || untold.length <= TOLD_AFTER_S) continue
     for (const event of untold.splice(0, untold.length - TOLD_AFTER_S).flat()) window.add(event, event.started_at_ms)
@@ -91,9 +92,8 @@ export function simulate(material: Material, arm: Arm, { seed, trace, share, pla
       period_ms: 1_000,
       as_of_ms: now_ms - 1_000 * TOLD_AFTER_S,
     }
-    const recommendation = (arm as any).startOnly ? undefined : advise(supervision.standing(now_ms))
+    const recommendation = advise(supervision.standing(now_ms))
     if (recommendation) supervision.heed(recommendation, now_ms)
-    if ((arm as any).startOnly) supervision.over({ limit() {} } as any)
   }
   return { outcome, events, session }
 }
