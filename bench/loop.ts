@@ -8,11 +8,11 @@ import { readMaterial } from '../local/fleet/fleet.ts'
 import { FIXED, LEAST, LOCAL, priorsFrom, supervised } from '../local/loop/arms.ts'
 import { report } from '../local/loop/compare.ts'
 import type { Outcome } from '../local/loop/outcome.ts'
-import { type Half, playsOver, strataOf, tracesOf } from '../local/loop/scenario.ts'
-import { type Arm, simulate } from '../local/loop/simulate.ts'
+import { fleetOver, type Half, playsOver, strataOf, tracesOf } from '../local/loop/scenario.ts'
+import { type Arm, type Play, simulate } from '../local/loop/simulate.ts'
 import { wholeFrom } from '../local/number.ts'
 
-const HISTORY = { seed: 11, per_trace: 40, plays_ms: 60_000 }
+const HISTORY = { seed: 11, people: 1_500, plays_ms: 60_000 }
 /** The fleet's own controller, which sees more than a host can: what is available to the kbit, every second. */
 const CLAIRVOYANT: Arm = {
   name: 'clairvoyant controller',
@@ -37,10 +37,9 @@ function run({ perTrace, seconds, half }: Flags): void {
   const material = readMaterial()
   const traces = tracesOf(material, half)
   const strata = strataOf(material, traces)
-  const played = (arm: Arm, plays: ReturnType<typeof playsOver>) =>
-    [...plays].map(play => simulate(material, arm, play))
+  const played = (arm: Arm, plays: Iterable<Play>) => [...plays].map(play => simulate(material, arm, play))
   for (const local of [LOCAL, CLAIRVOYANT]) {
-    const priors = priorsFrom(played(local, playsOver(material, tracesOf(material, 'development'), HISTORY)))
+    const priors = priorsFrom(played(local, fleetOver(material, tracesOf(material, 'development'), HISTORY)))
     const mine = supervised(priors, local)
     const arms = new Map<string, Map<string, Outcome[]>>()
     for (const arm of [FIXED, local, mine, LEAST]) {

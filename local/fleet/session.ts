@@ -100,6 +100,11 @@ export class Session {
     return this.#ended
   }
 
+  /** The steps it can be sent at. */
+  get ladder(): Rung[] {
+    return ladderFor(this.#person.target_fps, this.#person.max_kbps)
+  }
+
   /** What is said at `now_ms`, a second after the last time. */
   tick(now_ms: number): Said[] {
     this.#said = []
@@ -119,7 +124,7 @@ export class Session {
   }
 
   #firstFrame(at_ms: number): void {
-    const { profile, player, target_fps, max_kbps, host_load } = this.#person
+    const { profile, player, target_fps, host_load } = this.#person
     const { trace, controllerOn = ladder => new RateController(ladder) } = this.#terms
     // Each part has chance of its own: what the link does to one bitrate is no other luck for the host's frames.
     const randomOf = (part: number): Random => chance(mixSeed(this.#seed, part))
@@ -133,7 +138,7 @@ export class Session {
       stream: new Stream({
         cadence: new Cadence(this.#material.blocks, target_fps, randomOf(1), host_load),
         link: new Link(trace ?? drawn, profile, between(random, 0, 600_000_000), randomOf(2)),
-        controller: controllerOn(ladderFor(target_fps, max_kbps)),
+        controller: controllerOn(this.ladder),
         playout: new Playout(player, profile.base_rtt_us, randomOf(3)),
         base_rtt_us: profile.base_rtt_us,
         random: randomOf(4),

@@ -1,5 +1,5 @@
 /** The arms that are compared, and what one of them is told of sessions before it. */
-import { type PriorSession, type Priors, priorsOf } from '../../query/abr/priors.ts'
+import { PRIOR_OPTIONS, type PriorOptions, type PriorSession, type Priors, priorsOf } from '../../query/abr/priors.ts'
 import { sustainedBy } from '../../query/abr/priors-evidence.ts'
 import { atOnce } from '../../query/statistics/slices.ts'
 import { RateController } from '../fleet/controller.ts'
@@ -34,12 +34,12 @@ export const LEAST: Arm = {
 /** Who stuttered for longer did not sustain what it had: as the store's priors have it. */
 const STUTTER_MAX = 0.01
 
-export function priorsFrom(history: Iterable<Played>): Priors {
+export function priorsFrom(history: Iterable<Played>, options: PriorOptions = PRIOR_OPTIONS): Priors {
   const sessions: PriorSession[] = []
   for (const { events, outcome, session } of history) {
     const sustained = sustainedBy(events.flatMap(event => (event.kind === 'bitrate' ? event : [])))
     const { stutter_us, shown_us } = totalOf(PHASES.map(phase => outcome[phase]))
     if (sustained && stutter_us < STUTTER_MAX * shown_us) sessions.push({ ...sustained, context: session.context })
   }
-  return atOnce(priorsOf(sessions))
+  return atOnce(priorsOf(sessions, options))
 }

@@ -54,7 +54,7 @@ function ratioOver(outcomes: Outcomes, drawn: Drawn, phase: Phase, figure: Figur
 const everybody = (outcomes: Outcomes, strata: Strata): Drawn =>
   strata.flat().map(one => ({ ...one, sessions: [...(outcomes.get(one.trace) ?? []).keys()] }))
 
-export const valueOf = (outcomes: Outcomes, strata: Strata, phase: Phase, figure: Figure): number =>
+export const figureOf = (outcomes: Outcomes, strata: Strata, phase: Phase, figure: Figure): number =>
   ratioOver(outcomes, everybody(outcomes, strata), phase, figure)
 
 const ROUNDS = 500
@@ -74,7 +74,7 @@ export function ratioOf(one: Outcomes, other: Outcomes, strata: Strata, phase: P
     return ratioOver(one, drawn, phase, figure) / ratioOver(other, drawn, phase, figure)
   }).sort((a, b) => a - b)
   const [low = Number.NaN, high = Number.NaN] = COVERED.map(p => ratios[Math.round(p * (ROUNDS - 1))])
-  return { ratio: valueOf(one, strata, phase, figure) / valueOf(other, strata, phase, figure), low, high }
+  return { ratio: figureOf(one, strata, phase, figure) / figureOf(other, strata, phase, figure), low, high }
 }
 
 const TITLES = { start: 'the first 30 s', after: 'after that' } as const satisfies Record<Phase, string>
@@ -90,7 +90,7 @@ export function report(
   return PHASES.map(phase => {
     const lines = [...arms].map(([name, outcomes]) => [
       name,
-      ...figures.map(figure => valueOf(outcomes, strata, phase, figure).toFixed(figure.digits)),
+      ...figures.map(figure => figureOf(outcomes, strata, phase, figure).toFixed(figure.digits)),
     ])
     const [one, other] = [arms.get(mine) ?? new Map(), arms.get(against) ?? new Map()]
     const changes = [FIGURES.bad, FIGURES.bitrate].map(figure => {

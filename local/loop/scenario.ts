@@ -28,6 +28,21 @@ export function* playsOver(
     }
 }
 
+/** As the fleet is: so many people, each over a trace of their network. */
+export function* fleetOver(
+  material: Material,
+  traces: readonly Trace[],
+  { seed, people, plays_ms }: { seed: number; people: number; plays_ms: number },
+): Generator<Play> {
+  for (let person = 0; person < people; person++) {
+    const one = mixSeed(seed, person)
+    const { network } = new Session(one, 0, material)
+    const alike = traces.filter(({ kind }) => kind === network)
+    const trace = alike[person % alike.length]
+    if (trace) yield { seed: one, trace, plays_ms }
+  }
+}
+
 const PEOPLE = 20_000
 
 /** Traces by kind, each with the share of the fleet it stands for. */

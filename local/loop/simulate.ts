@@ -4,17 +4,16 @@
  * frames, stalls and bandwidth. A simulation: nobody played.
  */
 import { CONTRACT_VERSION, type QualityEvent } from '../../ingest/contract/events.ts'
-import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
-import { scoreCell } from '../../ingest/store/experience/score.ts'
+import type { EventDraft, Source } from '../../ingest/emit/emitter.ts'
 import { type Advice, adviceOn, type Knowledge } from '../../query/abr/advice.ts'
 import type { Ladder } from '../../query/abr/ladder.ts'
-import { type LiveSession, measuredIn, stateOf } from '../../query/abr/live.ts'
+import { type LiveSession, stateOf } from '../../query/abr/live.ts'
 import type { Standing } from '../../query/abr/state.ts'
 import { LiveWindow } from '../../query/abr/window.ts'
 import type { Controller, Rung } from '../fleet/controller.ts'
 import { type Material, Session } from '../fleet/session.ts'
 import type { Trace } from '../fleet/traces.ts'
-import { account, emptyOutcome, type Outcome, phaseAt, score } from './outcome.ts'
+import { Account, type Outcome } from './outcome.ts'
 import { ladderOf, Supervision } from './supervision.ts'
 
 export interface Play {
@@ -38,11 +37,19 @@ export interface Played {
 
 /** An event is told of a second after it was said: batching, Kafka, the follower. Measured: p50 half a second, p99 under two. */
 const TOLD_AFTER_S = 1
-const SCORED_EVERY_S = 10
+
+export const eventOf = (
+  { id, context }: Session,
+  source: Source,
+  seq: number,
+  draft: EventDraft,
+  sent_at_ms: number,
+): QualityEvent =>
+  ({ ...{ v: CONTRACT_VERSION, session_id: id, context, source }, ...draft, seq, sent_at_ms }) as QualityEvent
 
 export function simulate(material: Material, arm: Arm, { seed, trace, plays_ms }: Play): Played {
   const window = new LiveWindow()
-  const outcome = emptyOutcome()
+  const account = new Account()
   const events: QualityEvent[] = []
   const untold: QualityEvent[][] = []
   let now_ms = 0
@@ -67,22 +74,11 @@ export function simulate(material: Material, arm: Arm, { seed, trace, plays_ms }
       return supervision.over(arm.controllerOn(rungs, supervision.start_kbps))
     },
   })
-  const scored = new LiveWindow()
   for (let second = 1, seq = 0; !session.ended; second++) {
     now_ms = second * 1_000
-    const said = session.tick(now_ms).map(
-      ({ source, draft }): QualityEvent => ({
-        ...{ v: CONTRACT_VERSION, session_id: session.id, context: session.context, source },
-        ...{ ...draft, seq: seq++, sent_at_ms: now_ms },
-      }),
-    )
-    const sums = outcome[phaseAt(now_ms - 1_000 - session.startup_ms)]
-    for (const event of said) {
-      events.push(event)
-      account(sums, event)
-      scored.add(event, event.started_at_ms)
-    }
-    if (second % SCORED_EVERY_S === 0) score(sums, scoreCell(measuredIn(scored.figures()), DEFAULT_CLASSES).mos)
+    const said = session.tick(now_ms).map(({ source, draft }) => eventOf(session, source, seq++, draft, now_ms))
+    account.hear(said, now_ms - 1_000 - session.startup_ms)
+    events.push(...said)
     untold.push(said)
     if (!supervision || untold.length <= TOLD_AFTER_S) continue
     for (const event of untold.splice(0, untold.length - TOLD_AFTER_S).flat()) window.add(event, event.started_at_ms)
@@ -95,5 +91,5 @@ export function simulate(material: Material, arm: Arm, { seed, trace, plays_ms }
     const recommendation = advise(supervision.standing(now_ms))
     if (recommendation) supervision.heed(recommendation, now_ms)
   }
-  return { outcome, events, session }
+  return { outcome: account.outcome, events, session }
 }
