@@ -9,6 +9,7 @@ import { onSignal } from '../ingest/runtime/shutdown.ts'
 import { CannotStart } from './child.ts'
 import { createConsole, describe } from './console.ts'
 import { play } from './fleet/play.ts'
+import { playLoop } from './loop/play.ts'
 import { numberFrom, wholeFrom } from './number.ts'
 import { startService } from './service.ts'
 
@@ -17,11 +18,13 @@ interface Flags {
   readonly speed: number
   readonly for?: number
   readonly seed?: number
+  readonly abr?: boolean
 }
 
 const SEEDS = 2 ** 32
 
 const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000 } as const
+const LOOP_MS = 150_000
 const LENGTH_MAX_MS = 7 * 86_400_000
 
 function duration(text: string): number {
@@ -38,6 +41,10 @@ new Command('npm run demo --')
   .option('--speed <factor>', 'seconds per second: begins in the past and catches up', numberFrom(1, 1_000), 1)
   .option('--for <length>', 'end after 90s, 5m, 1h … and check that everything arrived', duration)
   .option('--seed <number>', 'the same fleet again, ids included: for an empty DATA_DIR', wholeFrom(0))
+  .option(
+    '--abr',
+    'three ways to set the bitrate, side by side: fixed, local, and local with our supervision; for 150 s',
+  )
   .addHelpText(
     'after',
     '\nWithout --for, Ctrl-C ends it. Everything is kept in DATA_DIR (default .data) and built upon next time.',
@@ -87,7 +94,9 @@ async function run(
     stopping.abort()
   })
   try {
-    const ok = await play({ service, sessions, speed, seed, for_ms: flags.for, signal, say })
+    const ok = flags.abr
+      ? await playLoop({ service, sessions, seed, for_ms: flags.for ?? LOOP_MS, signal, say })
+      : await play({ service, sessions, speed, seed, for_ms: flags.for, signal, say })
     return ok && !given_up ? 0 : 1
   } finally {
     say('stopping; Ctrl-C ends it at once')

@@ -141,7 +141,12 @@ describe('whatever is known', () => {
         expect(reason).toBe('climb')
         expect(state?.samples).toBeGreaterThanOrEqual(5)
         expect(state?.freeze_time_pct ?? 0).toBe(0)
-        expect((state && dependableKbps(state)) ?? 0).toBeGreaterThan(target_bitrate_kbps * 1.3)
+        // Of the rung, with room to spare; or of the next one only as far as can be seen from the one below.
+        const { harmonic_mean, ewma_3s, ewma_9s } = state?.available_kbps ?? UNREPORTED
+        const seen = Math.min(harmonic_mean ?? 0, ewma_3s ?? 0, ewma_9s ?? 0)
+        const isNext = ladder[ladder.indexOf(current) + 1]?.bitrate_kbps === target_bitrate_kbps
+        const proven = ((state && dependableKbps(state)) ?? 0) > target_bitrate_kbps * 1.3
+        expect(proven || (isNext && seen > current.bitrate_kbps * 1.3)).toBe(true)
         expect(standing?.since_ms).toBeGreaterThanOrEqual(10_000)
       }),
       { numRuns: 5_000 },
@@ -211,6 +216,20 @@ describe('a trace that is flat but noisy', () => {
       ),
       { numRuns: 300 },
     )
+  })
+})
+
+test('a session whose own cap is all that limits its estimate goes up a rung at a time, one at its network’s does not', () => {
+  const at = (kbps: number) => advised({ available_kbps: available(kbps) }, { rung: '540p60-2.5m' })
+  expect(at(5_000)).toMatchObject({ rung: '720p60-5m', reason: 'climb' })
+  expect(at(3_000)).toMatchObject({ rung: '540p60-2.5m', reason: 'hold' })
+})
+
+test('a dip that one mean shows is the inner loop’s; what both show is not', () => {
+  const dip = { ...available(12_000), last: 2_000, ewma_3s: 6_000 }
+  expect(advised({ available_kbps: dip }, {})).toMatchObject({ rung: '1080p60-10m', reason: 'hold' })
+  expect(advised({ available_kbps: { ...dip, ewma_9s: 7_000 } }, {})).toMatchObject({
+    ...{ rung: '720p60-5m', reason: 'does_not_fit' },
   })
 })
 

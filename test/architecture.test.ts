@@ -42,6 +42,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'query/statistics',
     'query/comparisons',
   ],
+  'query/abr-client': ['ingest/contract', 'query/abr', 'query/client.ts'],
   'query/http': [
     'ingest/contract',
     'ingest/runtime',

@@ -29,7 +29,24 @@ export const ladderFor = (target_fps: number, max_kbps: number): Rung[] =>
     height,
   }))
 
+/** What a host's rate is controlled by. */
+export interface Controller {
+  readonly rung: Rung
+  /** What the encoder is asked for now. */
+  readonly rate_kbps: number
+  /** What seems available. */
+  readonly available_kbps: number
+  onFeedback(feedback: Feedback): void
+  /** Once a second. @param capacity_kbps what a probe could have got through in it */
+  onSecond(capacity_kbps: number): void
+  /** Supervision, on a scale of seconds: no rung above is taken, and one that is above is left at once. */
+  limit(kbps: number): void
+  /** Changes of rung since the last call. */
+  takeSwitches(): number
+}
+
 export interface Feedback {
+  readonly packets: number
   readonly packets_dropped: number
   readonly queued_us: number
   /** What the link carried since the last feedback. */
@@ -45,22 +62,23 @@ const RUNG_LOST = 0.5
 const RUNG_SAFE = 1.2
 const SECONDS_BEFORE_CLIMBING = 3
 /** First rung of a session, before anything is known. */
-const START_KBPS = 5_000
+export const START_KBPS = 5_000
 
-export class RateController {
+export class RateController implements Controller {
   readonly #ladder: readonly [Rung, ...Rung[]]
   #rung: Rung
   #rate_kbps: number
   #available_kbps: number
+  #limit_kbps = Number.POSITIVE_INFINITY
   #safe_seconds = 0
   #switches = 0
 
   /** @throws RangeError for an empty ladder */
-  constructor(ladder: readonly Rung[]) {
+  constructor(ladder: readonly Rung[], start_kbps = START_KBPS) {
     const [lowest, ...higher] = ladder
     if (!lowest) throw new RangeError('a ladder needs a rung')
     this.#ladder = [lowest, ...higher]
-    this.#rung = ladder.findLast(rung => rung.kbps <= START_KBPS) ?? lowest
+    this.#rung = ladder.findLast(rung => rung.kbps <= start_kbps) ?? lowest
     this.#rate_kbps = this.#rung.kbps
     this.#available_kbps = this.#rung.kbps * RUNG_SAFE
   }
@@ -91,7 +109,8 @@ export class RateController {
     const weight = seen < this.#available_kbps ? 0.5 : 0.25
     this.#available_kbps += weight * (seen - this.#available_kbps)
     const at = this.#ladder.indexOf(this.#rung)
-    const next = this.#ladder[at + 1]
+    const above = this.#ladder[at + 1]
+    const next = above && above.kbps <= this.#limit_kbps ? above : undefined
     this.#safe_seconds = next && next.kbps * RUNG_SAFE <= this.#available_kbps ? this.#safe_seconds + 1 : 0
     if (this.#rate_kbps < this.#rung.kbps * RUNG_LOST || this.#available_kbps < this.#rung.kbps) {
       const below = this.#ladder.slice(0, Math.max(at, 1))
@@ -101,7 +120,11 @@ export class RateController {
     }
   }
 
-  /** Changes of rung since the last call. */
+  limit(kbps: number): void {
+    this.#limit_kbps = kbps
+    if (this.#rung.kbps > kbps) this.#move(this.#ladder.findLast(rung => rung.kbps <= kbps) ?? this.#ladder[0])
+  }
+
   takeSwitches(): number {
     const switches = this.#switches
     this.#switches = 0

@@ -3,6 +3,7 @@
  * jitter, random loss and short stalls. Pure: the same sends give the same deliveries. Bits are a fluid, losses are whole packets.
  * What is not modelled: other traffic, reordering, the way back (its half of the round trip is a constant).
  */
+import { chance } from '../../query/statistics/weights.ts'
 import { exponential, type Random } from './random.ts'
 import { meanKbps, type Trace, TraceCursor } from './traces.ts'
 
@@ -41,6 +42,8 @@ export class Link {
   readonly #profile: LinkProfile
   readonly #cursor: TraceCursor
   readonly #random: Random
+  /** Their own, so that they come at the same moments whatever is sent. */
+  readonly #stalls: Random
   #queued_bits = 0
   #carried_bits = 0
   #capacity_bits = 0
@@ -52,6 +55,7 @@ export class Link {
     this.#profile = profile
     this.#cursor = new TraceCursor(trace, profile.scale, offset_us)
     this.#random = random
+    this.#stalls = chance(Math.floor(random() * 2 ** 32))
     this.queue_limit_bits = Math.max(4 * PACKET_BITS, ((meanKbps(trace) * profile.scale) / 1000) * profile.queue_us)
     this.#stall_at_us = this.#nextStall(0)
   }
@@ -103,7 +107,7 @@ export class Link {
     let arrival = carried_at_us + base_rtt_us / 2 + this.#random() * 2 * jitter_us
     if (arrival === Number.POSITIVE_INFINITY) return arrival
     while (arrival >= this.#stall_at_us) {
-      this.#stalled_until_us = this.#stall_at_us + exponential(this.#random, this.#profile.stall_us)
+      this.#stalled_until_us = this.#stall_at_us + exponential(this.#stalls, this.#profile.stall_us)
       this.#stall_at_us = this.#nextStall(this.#stalled_until_us)
     }
     // In order, as one flow through one queue is.
@@ -115,6 +119,6 @@ export class Link {
   #nextStall(after_us: number): number {
     const { stalls_per_minute } = this.#profile
     if (stalls_per_minute === 0) return Number.POSITIVE_INFINITY
-    return after_us + exponential(this.#random, 60_000_000 / stalls_per_minute)
+    return after_us + exponential(this.#stalls, 60_000_000 / stalls_per_minute)
   }
 }

@@ -8,7 +8,7 @@ import type { Draft, Source } from '../../ingest/emit/emitter.ts'
 import { FrameCollector } from '../../ingest/emit/frames.ts'
 import { chance } from '../../query/statistics/weights.ts'
 import { type Block, Cadence } from './captures.ts'
-import { ladderFor, RateController } from './controller.ts'
+import { type Controller, ladderFor, RateController, type Rung } from './controller.ts'
 import { Link } from './link.ts'
 import { Playout } from './playout.ts'
 import { drawPerson, type Person } from './population.ts'
@@ -33,6 +33,15 @@ export interface Said {
 
 type EndReason = 'user_quit' | 'network' | 'host_failure' | 'client_crash' | 'timeout'
 
+/** What an experiment holds fixed that is drawn otherwise. */
+export interface Terms {
+  readonly trace?: Trace
+  /** Plays for so long after its first frame: it neither fails nor is given up. */
+  readonly plays_ms?: number
+  /** Made when the first frame is due. */
+  readonly controllerOn?: (ladder: readonly Rung[]) => Controller
+}
+
 /** Sessions last this long on average, beyond the shortest. */
 const LENGTH_MIN_S = 30
 const LENGTH_MEAN_S = 600
@@ -50,8 +59,10 @@ export class Session {
   readonly context: Context
   readonly network: Trace['kind']
   readonly #person: Person
+  readonly #seed: number
   readonly #random: Random
   readonly #material: Material
+  readonly #terms: Terms
   readonly #began_ms: number
   readonly #startup_ms: number
   readonly #end: { readonly at_ms: number; readonly reason: EndReason }
@@ -61,10 +72,12 @@ export class Session {
   #said: Said[] = []
   #ended = false
 
-  constructor(seed: number, began_ms: number, material: Material) {
+  constructor(seed: number, began_ms: number, material: Material, terms: Terms = {}) {
     const random = chance(seed)
+    this.#seed = seed
     this.#random = random
     this.#material = material
+    this.#terms = terms
     this.#began_ms = began_ms
     this.id = drawUuid(random)
     this.#person = drawPerson(random)
@@ -73,13 +86,23 @@ export class Session {
     const startup_ms = Math.round(
       between(random, 700, 1_800) + (this.#person.profile.base_rtt_us / 1000) * between(random, 8, 20),
     )
-    const fails = random() < START_FAILURE[this.network]
+    const fails = random() < START_FAILURE[this.network] && terms.plays_ms === undefined
     this.#startup_ms = fails ? Number.POSITIVE_INFINITY : startup_ms
     this.#end = fails ? this.#failToStart() : this.#drawEnd(startup_ms)
   }
 
+  /** Milliseconds from its beginning to its first frame. */
+  get startup_ms(): number {
+    return this.#startup_ms
+  }
+
   get ended(): boolean {
     return this.#ended
+  }
+
+  /** The steps it can be sent at. */
+  get ladder(): Rung[] {
+    return ladderFor(this.#person.target_fps, this.#person.max_kbps)
   }
 
   /** What is said at `now_ms`, a second after the last time. */
@@ -101,21 +124,24 @@ export class Session {
   }
 
   #firstFrame(at_ms: number): void {
-    const { profile, player, target_fps, max_kbps, host_load } = this.#person
-    const random = this.#random
-    const trace = pick(
+    const { profile, player, target_fps, host_load } = this.#person
+    const { trace, controllerOn = ladder => new RateController(ladder) } = this.#terms
+    // Each part has chance of its own: what the link does to one bitrate is no other luck for the host's frames.
+    const randomOf = (part: number): Random => chance(mixSeed(this.#seed, part))
+    const random = randomOf(0)
+    const drawn = pick(
       random,
       this.#material.traces.filter(one => one.kind === this.network),
     )
     this.#streaming = {
       from_ms: at_ms,
       stream: new Stream({
-        cadence: new Cadence(this.#material.blocks, target_fps, random, host_load),
-        link: new Link(trace, profile, between(random, 0, 600_000_000), random),
-        controller: new RateController(ladderFor(target_fps, max_kbps)),
-        playout: new Playout(player, profile.base_rtt_us, random),
+        cadence: new Cadence(this.#material.blocks, target_fps, randomOf(1), host_load),
+        link: new Link(trace ?? drawn, profile, between(random, 0, 600_000_000), randomOf(2)),
+        controller: controllerOn(this.ladder),
+        playout: new Playout(player, profile.base_rtt_us, randomOf(3)),
         base_rtt_us: profile.base_rtt_us,
-        random,
+        random: randomOf(4),
       }),
       frames: new FrameCollector({
         target_fps,
@@ -135,7 +161,8 @@ export class Session {
     const span = stream.advance(now_us)
     for (const at_us of span.shown_at_us) frames.present(at_us)
     frames.drop(span.frames_dropped)
-    const gives_up = !last && frames.openFor(now_us) >= PATIENCE_US
+    const patient = this.#terms.plays_ms !== undefined
+    const gives_up = !last && !patient && frames.openFor(now_us) >= PATIENCE_US
     frames.close(now_us, measures(span, this.#person), last || gives_up)
     this.#say('client', bitrate(span, this.#person, this.#covered_to_ms, now_ms))
     this.#covered_to_ms = now_ms
@@ -158,7 +185,9 @@ export class Session {
     return { at_ms: this.#began_ms + START_GIVEN_UP_MS, reason }
   }
 
-  #drawEnd(startup_ms: number) {
+  #drawEnd(startup_ms: number): { readonly at_ms: number; readonly reason: EndReason } {
+    const { plays_ms } = this.#terms
+    if (plays_ms !== undefined) return { at_ms: this.#began_ms + startup_ms + plays_ms, reason: 'user_quit' }
     const quit_s = LENGTH_MIN_S + exponential(this.#random, LENGTH_MEAN_S)
     const failure_s = exponential(this.#random, HOST_FAILURE_MEAN_S)
     const crash_s = exponential(this.#random, CLIENT_CRASH_MEAN_S)

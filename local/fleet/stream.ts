@@ -4,7 +4,7 @@
  * Conservation: every frame sent is shown, dropped or still on its way.
  */
 import type { Cadence } from './captures.ts'
-import { FEEDBACK_EVERY_US, type RateController, type Rung } from './controller.ts'
+import { type Controller, FEEDBACK_EVERY_US, type Rung } from './controller.ts'
 import { type Delivery, type Link, STALE_US } from './link.ts'
 import type { Playout } from './playout.ts'
 import { between, type Random } from './random.ts'
@@ -12,7 +12,7 @@ import { between, type Random } from './random.ts'
 export interface StreamParts {
   readonly cadence: Cadence
   readonly link: Link
-  readonly controller: RateController
+  readonly controller: Controller
   readonly playout: Playout
   readonly base_rtt_us: number
   readonly random: Random
@@ -51,6 +51,7 @@ export class Stream {
   #scene = 1
   #pending: number[] = []
   #last_transit_us = 0
+  #packets = 0
   #packets_dropped = 0
   #longest_queue_us = 0
   #sums = emptySums()
@@ -105,6 +106,7 @@ export class Stream {
     sums.packets += packets
     sums.packets_lost += packets_lost
     this.#last_transit_us = transit_us
+    this.#packets += packets
     this.#packets_dropped += packets_dropped
     if (queued_us > this.#longest_queue_us) this.#longest_queue_us = queued_us
   }
@@ -112,10 +114,12 @@ export class Stream {
   #feedback(): void {
     const carried_bits = this.#account(this.#feedback_at_us)
     this.#parts.controller.onFeedback({
+      packets: this.#packets,
       packets_dropped: this.#packets_dropped,
       queued_us: this.#longest_queue_us,
       carried_kbps: (carried_bits * 1000) / FEEDBACK_EVERY_US,
     })
+    this.#packets = 0
     this.#packets_dropped = 0
     this.#longest_queue_us = 0
     this.#feedback_at_us += FEEDBACK_EVERY_US

@@ -43,6 +43,11 @@ export interface Advisor {
   readonly sessions: LiveSessions
   readonly priors: Pick<PriorSource, 'priorOf' | 'as_of_ms'>
 }
+/** What is made of it needs only this much. */
+export interface Knowledge extends Pick<Advisor, 'ladder' | 'stale_after_ms'> {
+  readonly sessions: Pick<LiveSessions, 'of' | 'heard_ms'>
+  readonly priors: Pick<PriorSource, 'priorOf'>
+}
 
 export const NO_PRIORS: Advisor['priors'] = { priorOf: () => undefined, as_of_ms: null }
 /** Of whom nobody is heard. */
@@ -59,7 +64,7 @@ export interface Asked {
 }
 
 export function adviceOn(
-  { ladder, stale_after_ms, sessions, priors }: Advisor,
+  { ladder, stale_after_ms, sessions, priors }: Knowledge,
   { session_id, context, standing }: Asked,
   now_ms: number,
 ): Advice {

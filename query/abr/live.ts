@@ -7,7 +7,7 @@ import type { Context } from '../../ingest/contract/events.ts'
 import type { GameClasses } from '../../ingest/runtime/config.ts'
 import type { Log } from '../../ingest/runtime/log.ts'
 import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
-import { scoreCell } from '../../ingest/store/experience/score.ts'
+import { type Measured, scoreCell } from '../../ingest/store/experience/score.ts'
 import { AS_OF, FIRST_FIGURE, type FollowerOptions, type Handover, RUNG, WIDTH } from './follower.ts'
 import type { SessionState } from './state.ts'
 import { FIGURES, type Figures } from './window.ts'
@@ -128,18 +128,18 @@ export class LiveSessions {
 /** By convention. */
 const PERIOD_MS = 1_000
 
+/** What the opinion score takes of a window. */
+export const measuredIn = (figures: Figures): Measured => ({
+  frames: figures.frames ?? 0,
+  frame_time_sum_us: figures.frame_time_sum_us ?? 0,
+  kbps: figures.bitrate_avg_kbps,
+  fps: figures.expected_fps,
+  pixels: figures.pixels,
+  rtt_us: figures.rtt_avg_us,
+})
+
 export function stateOf(figures: Figures, rung: string | null, { game }: Context, classes: GameClasses): SessionState {
-  const { mos, flags } = scoreCell(
-    {
-      frames: figures.frames ?? 0,
-      frame_time_sum_us: figures.frame_time_sum_us ?? 0,
-      kbps: figures.bitrate_avg_kbps,
-      fps: figures.expected_fps,
-      pixels: figures.pixels,
-      rtt_us: figures.rtt_avg_us,
-    },
-    classesOf(classes[game ?? '']),
-  )
+  const { mos, flags } = scoreCell(measuredIn(figures), classesOf(classes[game ?? '']))
   return {
     bitrate_avg_kbps: figures.bitrate_avg_kbps,
     target_bitrate_kbps: figures.target_bitrate_kbps,

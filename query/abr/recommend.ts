@@ -6,8 +6,12 @@
  *   of 3 s and 9 s, so that a drop is believed at once and a rise later), and the harmonic mean of FESTIVE (Jiang et al. 2012) divided by
  *   1 + the greatest recent error, as RobustMPC does (Yin et al. 2015).
  * - **Down** at once: on a freeze, on loss that Google's congestion controller backs off at (over 10 %; Carlucci et al. 2016), and when
- *   the rung is more than there is. **Up** only on evidence: some seconds on the rung, nothing wrong in the window, loss under the 2 % at
- *   which that controller stops growing, and a third more than the next rung takes. Between the two a session stays: that is the hysteresis.
+ *   both means say that there is less than the rung takes; a dip is the inner loop's. **Up** only on evidence: ten seconds on the rung,
+ *   nothing wrong in the window, loss under the 2 % at which that controller stops growing, and a third more than the next rung takes.
+ *   Between the two a session stays: that is the hysteresis.
+ * - **One rung up** also where the estimate is about as high as an estimate can be. A congestion controller's is at most half as much again
+ *   as is received (draft-ietf-rmcat-gcc-02, section 5.5), by probes twice, and rungs lie up to a factor of 2.5 apart: who waits for proof
+ *   of the next one waits for ever.
  * - **Cold start** from the cohort: at what three in four sessions like it sustained, and never above what nine in ten did.
  */
 import { highestWithin, type Ladder, rungNamed } from './ladder.ts'
@@ -28,7 +32,10 @@ const WINDOW_MS = 10_000
 const CLIMB_SAMPLES = 5
 /** After so many in a minute only what is bad, or far too little, is a reason for another: a flat trace stays flat, however noisy. */
 const SWITCHES_PER_MINUTE = 2
+const TOO_LITTLE = 0.9
 const FAR_TOO_LITTLE = 0.5
+/** Times what is asked for. */
+const LIMITED_BY_US = 1.4
 /** Where a session begins of which nothing is known, nor of any like it. */
 const START_KBPS = 5_000
 
@@ -38,6 +45,18 @@ export function dependableKbps({ available_kbps }: Pick<SessionState, 'available
   const robust = harmonic_mean === null ? null : harmonic_mean / (1 + (error_max_5 ?? 0))
   const estimates = [robust, ewma_3s, ewma_9s].filter(kbps => kbps !== null)
   return estimates.length > 0 ? Math.min(...estimates) : (last ?? undefined)
+}
+
+/** What there probably is: the inner loop answers to dips, so there is less only once both means say so. */
+function likelyKbps({ available_kbps: { ewma_3s, ewma_9s } }: SessionState): number | undefined {
+  const means = [ewma_3s, ewma_9s].filter(kbps => kbps !== null)
+  return means.length > 0 ? Math.max(...means) : undefined
+}
+
+/** Nobody can measure what is not sent: where the least of the estimates is so much over what is asked for, it is us who limit it. */
+function isLimitedByUs({ available_kbps }: SessionState, { bitrate_kbps }: Rung): boolean {
+  const { harmonic_mean, ewma_3s, ewma_9s } = available_kbps
+  return Math.min(harmonic_mean ?? 0, ewma_3s ?? 0, ewma_9s ?? 0) >= LIMITED_BY_US * bitrate_kbps
 }
 
 export const isFrozen = ({ open_frame_us }: Pick<SessionState, 'open_frame_us'>): boolean =>
@@ -75,8 +94,9 @@ export function recommend(
   if (!state) return as(current, 'state_unknown')
 
   const lower = highestWithin(ladder, current.bitrate_kbps - 1)
-  const fitting = dependable === undefined ? lower : highestWithin(ladder, dependable / HEADROOM)
-  const down = fitting.bitrate_kbps < lower.bitrate_kbps ? fitting : lower
+  const atMost = (kbps: number | undefined): Rung =>
+    kbps === undefined ? lower : highestWithin(ladder, Math.min(kbps / HEADROOM, lower.bitrate_kbps))
+  const down = atMost(dependable)
   const settling = standing.since_ms < SETTLING_MS
   const frozeHere = (state.freeze_time_pct ?? 0) > 0 && standing.since_ms >= WINDOW_MS
   if (frozeHere || (isFrozen(state) && !settling)) return as(down, 'freeze')
@@ -84,9 +104,13 @@ export function recommend(
   if ((state.packet_loss_pct ?? 0) > LOSS_BACK_OFF_PCT) return as(down, 'loss')
   if (dependable === undefined) return as(current, 'hold')
   const restless = standing.switches_last_minute >= SWITCHES_PER_MINUTE
-  if (dependable < current.bitrate_kbps * (restless ? FAR_TOO_LITTLE : 1)) return as(down, 'does_not_fit')
+  const likely = likelyKbps(state) ?? dependable
+  if (likely < current.bitrate_kbps * (restless ? FAR_TOO_LITTLE : TOO_LITTLE))
+    return as(atMost(likely), 'does_not_fit')
 
-  const wanted = within(highestWithin(ladder, dependable / CLIMB_HEADROOM))
+  const next = ladder[ladder.indexOf(current) + 1] ?? current
+  const proven = highestWithin(ladder, dependable / CLIMB_HEADROOM)
+  const wanted = within(proven.bitrate_kbps < next.bitrate_kbps && isLimitedByUs(state, current) ? next : proven)
   const climbs =
     wanted.bitrate_kbps > current.bitrate_kbps && standing.since_ms >= WINDOW_MS && !restless && hasEvidence(state)
   return climbs ? as(wanted, 'climb') : as(current, 'hold')
