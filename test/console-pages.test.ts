@@ -46,12 +46,15 @@ const priors: Advisor['priors'] = {
   }),
 }
 
+/** Nothing is stored meanwhile, so many may share an answer. */
+const MORE = { abr: { sessions: live, priors }, share_ms: 600_000 }
+
 let served: ServedConsole
 let browser: Browser
 let worst = ''
 beforeAll(async () => {
   ;[served, browser] = await Promise.all([
-    ServedConsole.start(sharedServices(), unique('pages'), NOW, { abr: { sessions: live, priors } }),
+    ServedConsole.start(sharedServices(), unique('pages'), NOW, MORE),
     launchBrowser(),
   ])
   await served.api.insert(fleetEvents({ sessions: 12, seconds: 600, end_ms: NOW }))
@@ -69,6 +72,7 @@ const opened = async (path: string, looks = {}) => {
   await watched.page.goto(served.at(path))
   await watched.page.locator('main#page').waitFor()
   await watched.quiet()
+  expect(watched.faults).toEqual([])
   return watched
 }
 
