@@ -8,7 +8,7 @@ import type { BitrateEvent, FrameTimesEvent } from '../ingest/contract/events.ts
 import { createKafkaSender, type KafkaSender } from '../ingest/emit/kafka.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
-import { superviseOnce } from '../query/abr-client/client.example.ts'
+import { firstRung, superviseOnce } from '../query/abr-client/client.example.ts'
 import { type AbrAnswer, type AbrClient, createAbrClient } from '../query/abr-client/client.ts'
 import { devKeyFile, openKeys } from '../query/http/keys.ts'
 import { eventOf, sessionId } from './support/events.ts'
@@ -99,8 +99,18 @@ test('tells what the API tells', async () => {
   expect(answer).toMatchObject({ session_id: id, recommendation: { rung: STANDING.rung, reason: 'hold' } })
   expect(answer.safe_default).toEqual({ rung: STANDING.rung, target_bitrate_kbps: 10_000 })
   const ladder = [{ name: 'low', bitrate_kbps: 2_000 }] as const
+  expect(await firstRung(clientOf(5_000), { access: 'wifi' })).toBe('720p60-5m')
   const start = await clientOf(5_000).start({ context: { access: 'wifi', host: 'not asked about' }, ladder })
   expect(start).toMatchObject({ recommendation: { rung: 'low' }, problem: undefined })
+})
+
+test('the README shows the example, as it is', () => {
+  const [readme = '', example = ''] = ['../README.md', '../query/abr-client/client.example.ts'].map(file =>
+    readFileSync(new URL(file, import.meta.url), 'utf8'),
+  )
+  const [loop = ''] = /^export async function superviseOnce[\s\S]*?^\}$/m.exec(example) ?? []
+  expect(loop.split('\n').length).toBeGreaterThan(8)
+  expect(readme).toContain(loop)
 })
 
 const json = (status: string, body: string): string =>

@@ -97,7 +97,12 @@ export function report(
       const { ratio, low, high } = ratioOf(one, other, strata, phase, figure)
       return `${figure.title} ${percent(ratio)} (95 %: ${percent(low)} to ${percent(high)})`
     })
+    const networks = strata.map(stratum => {
+      const [before, now] = [other, one].map(outcomes => figureOf(outcomes, [stratum], phase, FIGURES.bad).toFixed(2))
+      return `${stratum[0]?.trace.split('/')[0]} ${before} → ${now}`
+    })
     return `${table([[TITLES[phase], ...figures.map(({ title }) => title)], ...lines])}
-  ${mine} against ${against}: ${changes.join('; ')}`
+  ${mine} against ${against}: ${changes.join('; ')}
+  ${FIGURES.bad.title} by network: ${networks.join(', ')}`
   }).join('\n\n')
 }

@@ -72,6 +72,7 @@ export async function playLoop({ service, sessions, seed, for_ms, signal, say }:
     await sleep(JUDGED_AFTER_MS, undefined, { signal }).catch(() => {})
     const regrets = await regretOf(api, began_ms)
     say(regrets.text)
+    say(`the supervised ones moved for these reasons: ${reasonsOf(players)}`)
     const asked = players.reduce((sum, { answered, unanswered }) => sum + answered + unanswered, 0)
     const unanswered = players.reduce((sum, { unanswered }) => sum + unanswered, 0)
     say(
@@ -152,6 +153,13 @@ function tableOf(players: readonly Player[], material: Material): string {
   return `as their players saw it (a simulation; each kind of network counts as in the fleet):
 
 ${report(arms, strataOf(material, traces), [AGAINST ?? '', MINE ?? ''])}`
+}
+
+function reasonsOf(players: readonly Player[]): string {
+  const all = new Map<string, number>()
+  for (const { policy, reasons } of players)
+    if (policy === 'supervised') for (const [reason, times] of reasons) all.set(reason, (all.get(reason) ?? 0) + times)
+  return [...all].map(([reason, times]) => `${reason} ${times}`).join(', ')
 }
 
 interface Regret {

@@ -34,6 +34,8 @@ export class Player {
   readonly account = new Account()
   readonly trace: string
   readonly policy: string
+  /** Why it moved, and how often. */
+  readonly reasons = new Map<string, number>()
   /** Answers that were not the API's own. */
   unanswered = 0
   answered = 0
@@ -132,6 +134,7 @@ export class Player {
     const from_rung = this.#told_rung
     if (to_rung === from_rung) return
     this.#told_rung = to_rung
+    this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1)
     this.#abr.decided({
       ...{ session_id: this.#id, policy: this.policy, policy_version: POLICY_VERSION },
       ...(from_rung === undefined ? {} : { from_rung }),
