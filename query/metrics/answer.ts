@@ -9,6 +9,7 @@ import { type Condition, conditionOf, type Dimension, type Filter } from './filt
 import {
   type Fresh,
   freshnessQuestion,
+  HOLES_MAX,
   isComplete,
   NOT_SETTLED,
   type SettledRow,
@@ -249,13 +250,23 @@ export async function modelOf(desk: Desk, id: MetricId, subject: Subject): Promi
   return { model }
 }
 
-/** From where on the finer tier stands in. An hour in which a minute is behind is behind itself, whatever it was settled from. */
-export function cutOf(window: Window, { cut, cut_hour }: SettledRow): Cut {
+/**
+ * From where on the finer tier stands in. An hour in which a minute is behind is behind itself, whatever it was settled from; the cube
+ * reaches as far as it is known to be settled, but for a few holes.
+ */
+export function cutOf(window: Window, { cut, cut_hour, cube_behind, counted_since }: SettledRow): Cut {
   const { from, to } = window
   const minute = Math.max(from, Math.min(cut ?? to, to))
   const { hours_from, hours_to } = wholeHours(window)
   const settled_to = Math.min(cut_hour ?? to, Math.floor(minute / TIERS.hour.seconds) * TIERS.hour.seconds)
-  return { minute, hours_from, hours_to: Math.max(hours_from, Math.min(hours_to, settled_to)) }
+  const cube_to = counted_since > from ? from : Math.min(minute, cube_behind[HOLES_MAX] ?? minute)
+  return {
+    minute,
+    hours_from,
+    hours_to: Math.max(hours_from, Math.min(hours_to, settled_to)),
+    cube_to,
+    holes: cube_behind.filter(t => t < cube_to),
+  }
 }
 
 export function metaOf(
