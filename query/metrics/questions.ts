@@ -50,7 +50,9 @@ export function cubed(subject: Subject, by: readonly Dimension[], expressions: r
   const [dimension = EVERYBODY, another] = new Set([...by, ...condition.dimensions])
   if (window.tier !== 'minute' || another !== undefined || dimension === 'session_id') return subject
   const known_s = cut.cube_to - window.from - cut.holes.length * TIERS.minute.seconds
-  return known_s * 2 >= window.to - window.from && isSessionFree(expressions) ? { ...subject, cube: dimension } : subject
+  return known_s * 2 >= window.to - window.from && isSessionFree(expressions)
+    ? { ...subject, cube: dimension }
+    : subject
 }
 
 /**
