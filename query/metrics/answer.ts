@@ -121,10 +121,11 @@ export async function timeseries(
       'step',
       `${count} steps of ${series} groups are more than ${POINTS_MAX} points`,
     )
-  const [rows, [behind], groups, model, fresh] = await Promise.all([
-    desk.ask(timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)),
+  const question = timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)
+  const [rows, [behind], [groups], model, fresh] = await Promise.all([
+    desk.ask(question),
     desk.ask(behindQuestion(subject)),
-    by.length > 0 ? desk.ask(groupsQuestion(subject, by)) : [],
+    by.length > 0 && !question.counts_groups ? desk.ask(groupsQuestion(subject, by)) : [],
     modelOf(desk, wanted.metric, subject),
     freshness,
   ])
@@ -138,7 +139,9 @@ export async function timeseries(
       return { t: iso(t * 1_000), ...dimensions, ...value }
     })
   })
-  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0], ...model } }
+  const groups_total = groups?.groups_total ?? rows[0]?.groups_total ?? 0
+  const counted = by.length > 0 ? { groups_total } : {}
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...counted, ...model } }
 }
 
 export type Slice = Value &

@@ -138,7 +138,7 @@ export const labelsSql = (by: readonly Dimension[]): string =>
   `[${by.map(name => `toString(${name})`).join(', ')}] AS labels`
 export const keysOf = (by: readonly Dimension[]) => Object.fromEntries(by.map(name => [name, name] as const))
 
-const pointRow = z.object({ t: z.number(), ...value, ...labels })
+const pointRow = z.object({ t: z.number(), ...value, ...labels, groups_total: z.number().optional() })
 export type PointRow = z.infer<typeof pointRow>
 
 /** The groups with the most frames, as a condition on cells. */
@@ -157,42 +157,56 @@ export const STEP = 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt3
 /** Seconds of a step, as far as they lie in the range. */
 export const STEP_COVERED_S = 'least(key_t + {step_s:UInt32}, {to:UInt32}) - greatest(key_t, {from:UInt32})'
 
-/** Per step, and per group if `by` names dimensions: of the `groups` largest. Steps without a cell have no row. */
+/** Of all groups' rows those of the largest, and how many there are: of the cube, whose rows are few, all are merged at once. */
+const largestSql = (groups: string): string => `SELECT t, labels, value, n, groups_total FROM (
+  SELECT *, max(place) OVER () AS groups_total FROM (
+    SELECT *, dense_rank() OVER (ORDER BY group_frames DESC, labels) AS place
+    FROM (SELECT *, sum(frames) OVER (PARTITION BY labels) AS group_frames FROM (${groups}))
+  )
+) WHERE place <= {groups:UInt32} ORDER BY labels, t`
+
+/**
+ * Per step, and per group if `by` names dimensions: of the `groups` largest. Steps without a cell have no row. How many groups there are
+ * is in every row where that costs nothing; else it is a question of its own.
+ */
 export function timeseriesQuestion(
   metric: Metric,
   subject: Subject,
   step_s: number,
   by: readonly Dimension[],
   groups: number,
-): Question<PointRow> {
+): Question<PointRow> & { readonly counts_groups: boolean } {
   const values = valueAndCount(metric, subject)
   const asked = cubed(subject, by, Object.values(values))
+  const grouped = by.length > 0
+  const counts_groups = grouped && asked.cube !== undefined
+  const merged = groupedSql({
+    ...grouping(asked),
+    keys: { t: STEP, ...keysOf(by) },
+    values: counts_groups ? { ...values, frames: 'frames' } : values,
+    covered_s: STEP_COVERED_S,
+    ...(grouped && !counts_groups ? { and: topGroups(asked, by) } : {}),
+  })
   return {
     id: 'timeseries',
-    sql: `SELECT t, ${labelsSql(by)}, value, n FROM (${groupedSql({
-      ...grouping(asked),
-      keys: { t: STEP, ...keysOf(by) },
-      values,
-      covered_s: STEP_COVERED_S,
-      ...(by.length > 0 ? { and: topGroups(asked, by) } : {}),
-    })}) ORDER BY labels, t`,
-    params: { ...paramsOf(asked), step_s, ...(by.length > 0 ? { groups } : {}) },
+    sql: counts_groups
+      ? largestSql(`SELECT t, ${labelsSql(by)}, value, n, frames FROM (${merged})`)
+      : `SELECT t, ${labelsSql(by)}, value, n FROM (${merged}) ORDER BY labels, t`,
+    params: { ...paramsOf(asked), step_s, ...(grouped ? { groups } : {}) },
     row: pointRow,
+    counts_groups,
   }
 }
 
 const groupsRow = z.object({ groups_total: z.number() })
 
 /** How many groups there are, of which an answer may show only the largest. */
-export function groupsQuestion(subject: Subject, by: readonly Dimension[]): Question<z.infer<typeof groupsRow>> {
-  const asked = cubed(subject, by, ['cells'])
-  return {
-    id: 'groups',
-    sql: `SELECT count() AS groups_total FROM (${groupedSql({ ...grouping(asked), keys: keysOf(by), values: { cells: 'cells' } })})`,
-    params: paramsOf(asked),
-    row: groupsRow,
-  }
-}
+export const groupsQuestion = (subject: Subject, by: readonly Dimension[]): Question<z.infer<typeof groupsRow>> => ({
+  id: 'groups',
+  sql: `SELECT count() AS groups_total FROM (${groupedSql({ ...grouping(subject), keys: keysOf(by), values: { cells: 'cells' } })})`,
+  params: paramsOf(subject),
+  row: groupsRow,
+})
 
 export const breakdownRow = z.object({
   ...labels,
