@@ -97,6 +97,7 @@ export const settledQuestion = (window: Window, kept: Retention): Question<Settl
   sql: SETTLED,
   params: { ...countedIn(window, kept), ...wholeHours(window) },
   row: settledRow,
+  reads_little: true,
 })
 
 const freshnessRow = z.object({
@@ -158,6 +159,7 @@ export function freshnessQuestion(window: Window, kept: Retention, { newest }: S
       last_bucket: buckets[0] ?? 0,
     },
     row: freshnessRow,
+    reads_little: true,
   }
 }
 

@@ -129,6 +129,7 @@ export function overallQuestion(metric: Metric, subject: Subject): Question<z.in
     sql: groupedSql({ ...grouping(one), keys: {}, values }),
     params: paramsOf(one),
     row: overallRow,
+    reads_little: one.cube !== undefined,
   }
 }
 
