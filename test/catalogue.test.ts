@@ -80,7 +80,7 @@ async function scores(tier: AnswerTier, range: Range, by: keyof typeof METRICS_B
   const [from, to] = [range.from / 1_000, range.to / 1_000]
   const sql = groupedSql({
     tier,
-    where: { sql: '1', session_sql: '1', sessions_named: false },
+    where: { sql: '1', session_sql: '1' },
     keys: { ...METRICS_BY[by], ...(step_s ? { t: `intDiv(toUnixTimestamp(t), ${step_s}) * ${step_s}` } : {}) },
     values: { metrics: everyMetricSql(true, tier) },
     ...(step_s ? { covered_s: String(step_s) } : {}),

@@ -152,7 +152,7 @@ async function cellsSay({ store }: Pipeline, tier: AnswerTier): Promise<Map<stri
   const [from, to] = [Math.floor(FROM / 1_000 / bucket_s) * bucket_s, Math.ceil(TO / 1_000 / bucket_s) * bucket_s]
   const sql = groupedSql({
     tier,
-    where: { sql: '1', session_sql: '1', sessions_named: false },
+    where: { sql: '1', session_sql: '1' },
     keys: { id: 'toString(session_id)' },
     values: { ...COUNT_SQL, ...PERCENTILE_SQL },
   })

@@ -87,7 +87,7 @@ const widenSpan = (store: Store, id: string): Promise<void> =>
   store.command(
     `INSERT INTO ${SPANS_TABLE} (session_id, first, last)
      SELECT session_id, min(first), max(last) FROM (
-       SELECT session_id, min(t10) AS first, max(t10) AS last FROM events_v1 WHERE session_id = {id:UUID} AND kind IN ${EVENT_KINDS} GROUP BY session_id
+       SELECT session_id, min(t10) AS first, max(t10) AS last FROM events_v1 WHERE session_id = {id:UUID} AND kind IN ${SAID_KINDS} GROUP BY session_id
        UNION ALL SELECT session_id, min(t), max(t) FROM ${TIERS['10s'].table} WHERE session_id = {id:UUID} GROUP BY session_id
        UNION ALL SELECT session_id, min(t), max(t) FROM ${TIERS.minute.table} WHERE session_id = {id:UUID} GROUP BY session_id
      ) GROUP BY session_id

@@ -43,8 +43,6 @@ export interface Condition {
   readonly params: Params
   /** Exactly one session is asked for: a percentile of few values is then what it is. */
   readonly one_session: boolean
-  /** The sessions that are meant are named: few, in any range. */
-  readonly sessions_named: boolean
   /** What is filtered by. */
   readonly dimensions: readonly Filter['dimension'][]
 }
@@ -54,7 +52,7 @@ export function conditionOf(filters: readonly Filter[]): Condition {
   const terms: string[] = []
   const sessionTerms: string[] = []
   const params: Record<string, readonly string[]> = {}
-  let named = 0
+  let one_session = false
   for (const exclude of [false, true]) {
     for (const dimension of [...DIMENSIONS, SESSION] as const) {
       const values = filters.filter(f => f.dimension === dimension && f.exclude === exclude).map(f => f.value)
@@ -65,15 +63,14 @@ export function conditionOf(filters: readonly Filter[]): Condition {
       const term = `${dimension} ${exclude ? 'NOT IN' : 'IN'} {${name}:Array(${type})}`
       if (dimension === SESSION) sessionTerms.push(term)
       terms.push(term)
-      if (dimension === SESSION && !exclude) named = new Set(values).size
+      if (dimension === SESSION && !exclude) one_session = new Set(values).size === 1
     }
   }
   return {
     sql: terms.join(' AND ') || '1',
     session_sql: sessionTerms.join(' AND ') || '1',
     params,
-    one_session: named === 1,
-    sessions_named: named > 0,
+    one_session,
     dimensions: [...new Set(filters.map(({ dimension }) => dimension))],
   }
 }

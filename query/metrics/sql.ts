@@ -20,8 +20,6 @@ const range = (column: string, from: string, to: string): string =>
 export interface Where {
   readonly sql: string
   readonly session_sql: string
-  /** Whether `session_sql` names the sessions that are meant. */
-  readonly sessions_named: boolean
 }
 
 /**
@@ -38,27 +36,17 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
   const settled = (table: string, from: string, to: string): string =>
     settledSql(table, range('t', from, to), ['t', 'session_id', ...columns], where)
   if (tier === '10s') return `(${settled(TIERS['10s'].table, 'from', 'to')})`
-  const aroundHours = ` AND (t < ${moment('hours_from')} OR t >= ${moment('hours_to')})`
-  const minutes = `${range('t', 'from', 'cut')}${tier === 'hour' ? aroundHours : ''}`
+  const minutes = settled(TIERS.minute.table, 'from', 'cut')
   return `(${[
     ...(tier === 'hour' ? [settled(TIERS.hour.table, 'hours_from', 'hours_to')] : []),
-    settledSql(TIERS.minute.table, minutes, ['t', 'session_id', ...columns], where),
+    tier === 'hour' ? `${minutes} AND (t < ${moment('hours_from')} OR t >= ${moment('hours_to')})` : minutes,
     settled(TIERS['10s'].table, 'cut', 'to'),
   ].join(' UNION ALL ')})`
 }
 
-/**
- * Rows as they were settled last. Of a few sessions by hand: FINAL would unpack the maps of all others in the range first (50 against
- * 14 ms of CPU for six hours of one in a thousand).
- */
-function settledSql(table: string, range: string, columns: readonly string[], where: Where): string {
-  if (!where.sessions_named) return `SELECT ${list(columns)} FROM ${table} FINAL WHERE ${range} AND (${where.sql})`
-  const needed = [...new Set([...columns, ...mentioned([where.sql], Object.keys(CELL_COLUMNS))])]
-  return `SELECT ${list(columns)} FROM (
-      SELECT ${list(needed)} FROM ${table} WHERE ${range} AND (${where.session_sql})
-      ORDER BY t, session_id, settled_at DESC LIMIT 1 BY t, session_id
-    ) WHERE ${where.sql}`
-}
+/** Rows as they were settled last. */
+const settledSql = (table: string, range: string, columns: readonly string[], where: Where): string =>
+  `SELECT ${list(columns)} FROM ${table} FINAL WHERE ${range} AND (${where.sql})`
 
 /**
  * Minutes without their sessions, with `cells`, how many each stands for: rows of the cube from `from` to `cube_to` but for the minutes
