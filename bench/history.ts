@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os'
 import type { Store } from '../ingest/store/clickhouse.ts'
+import { CUBE, settleCube } from '../ingest/store/cube.ts'
 import { settleSessions } from '../ingest/store/sessions.ts'
 import { COARSER_TIERS, type DueBucket, due10s, dueCoarser, settle } from '../ingest/store/settle.ts'
 
@@ -83,6 +84,9 @@ export async function writeHistory(store: Store, history: History, tell: (line: 
     await atATime(grouped(due, atOnce(SETTLE_ROWS_AT_ONCE, fps)), group => settle(store, tier, group))
     tell(`settled: ${tier}`)
   }
+  const minutes = await dueCoarser(store, CUBE, 0)
+  await atATime(grouped(minutes, SETTLE_ROWS_AT_ONCE), group => settleCube(store, group))
+  tell('settled: minutes without sessions')
   await settleSessions(store, await dueCoarser(store, 'session', 0))
   tell('settled: whole sessions')
 }

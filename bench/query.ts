@@ -16,6 +16,7 @@ import { freePort } from '../local/ports.ts'
 import { type Part, startPart } from '../local/supervise.ts'
 import { devKeyFile } from '../query/http/keys.ts'
 import { type History, writeHistory } from './history.ts'
+import { cpuSeconds, percentile } from './stage.ts'
 
 interface Flags {
   readonly sessions: number
@@ -84,15 +85,14 @@ const ASKS: readonly Ask[] = [
   { question: 'one session, everything', path: id => `/v1/sessions/${id}` },
 ]
 
-const percentile = (values: readonly number[], p: number): number =>
-  [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))] ?? Number.NaN
-
 interface Place {
   readonly store: Store
   readonly history: History
   readonly session_ids: readonly string[]
   /** Asks the API. @throws if it refuses */
   readonly get: (path: string) => Promise<void>
+  /** Seconds of the processor that the API and ClickHouse have used. */
+  readonly cpu_s: () => number
 }
 
 async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> {
@@ -122,6 +122,8 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
       await writeHistory(store, whole, line => process.stdout.write(`\r  ${line}   `))
       process.stdout.write('\n')
       await start({ ...apiPart({ config, environment: own }), name: `api-${name}` })
+      const used = [parts[0], parts.at(-1)]
+      const cpu_s = (): number => used.reduce((sum, part) => sum + cpuSeconds(part?.pid), 0)
       const key = readFileSync(devKeyFile(data_dir), 'utf8').trim()
       const get = async (path: string): Promise<void> => {
         const response = await fetch(`${apiUrl(config)}${path}`, { headers: { authorization: `Bearer ${key}` } })
@@ -131,17 +133,18 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
       const ids = await store.query<{ id: string }>(
         'SELECT DISTINCT toString(session_id) AS id FROM quality_per_hour_v1',
       )
-      return { store, get, history: whole, session_ids: ids.map(({ id }) => id) }
+      return { store, get, cpu_s, history: whole, session_ids: ids.map(({ id }) => id) }
     }
 
     const main = await fleet('main', { sessions, seconds: hours * 3_600, fps: FPS })
     const rows: Record<string, Record<string, string | number>> = {}
     for (const ask of ASKS) {
-      const took = await timed(main, ask, rounds)
+      const { took, cpu_ms } = await timed(main, ask, rounds)
       const naive_ms = ask.naive === undefined ? undefined : await timedNaive(main, ask.naive)
       const row = {
         'p50 ms': Math.round(percentile(took, 0.5)),
         'p95 ms': Math.round(percentile(took, 0.95)),
+        'CPU ms': Math.round(cpu_ms),
         'raw frames ms': naive_ms === undefined ? '' : Math.round(naive_ms),
         'times faster': naive_ms === undefined ? '' : Math.round(naive_ms / percentile(took, 0.5)),
       }
@@ -157,13 +160,17 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
       const more = await fleet('more_sessions', { ...small, sessions: small.sessions * GROWTH.more_sessions })
       const table: typeof rows = {}
       for (const ask of ASKS) {
-        const p50 = async (place: Place): Promise<number> => percentile(await timed(place, ask, rounds), 0.5)
-        const [one, of_frames, of_sessions] = [await p50(base), await p50(frames), await p50(more)]
-        table[ask.question] = {
-          'p50 ms': one.toFixed(1),
-          [`${GROWTH.frames}× frames`]: `×${(of_frames / one).toFixed(2)}`,
-          [`${GROWTH.more_sessions}× sessions`]: `×${(of_sessions / one).toFixed(2)}`,
+        const one = await timed(base, ask, rounds)
+        const times = (many: Timed): string =>
+          `×${(percentile(many.took, 0.5) / percentile(one.took, 0.5)).toFixed(2)}, CPU ×${(many.cpu_ms / one.cpu_ms).toFixed(2)}`
+        const row = {
+          'p50 ms': percentile(one.took, 0.5).toFixed(1),
+          'CPU ms': one.cpu_ms.toFixed(1),
+          [`${GROWTH.frames}× frames`]: times(await timed(frames, ask, rounds)),
+          [`${GROWTH.more_sessions}× sessions`]: times(await timed(more, ask, rounds)),
         }
+        table[ask.question] = row
+        console.log(`  ${ask.question}: ${JSON.stringify(row)}`)
       }
       console.table(table)
     }
@@ -173,18 +180,27 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
   }
 }
 
-/** Milliseconds of each round. Every round begins a minute later than the one before, or is of another session. */
-async function timed({ get, history, session_ids }: Place, ask: Ask, rounds: number): Promise<number[]> {
+interface Timed {
+  /** Milliseconds of each round. */
+  readonly took: readonly number[]
+  /** Of the processor, per round. */
+  readonly cpu_ms: number
+}
+
+/** Every round begins a minute later than the one before, or is of another session. */
+async function timed({ get, cpu_s, history, session_ids }: Place, ask: Ask, rounds: number): Promise<Timed> {
   const took: number[] = []
+  let before_s = cpu_s()
   for (let round = -2; round < rounds; round++) {
     const path = ask.path(session_ids[(round + 2) % session_ids.length] ?? '')
     const range = `from=${(history.from + (round + 2) * 60) * 1_000}&to=${(history.from + history.seconds) * 1_000}`
+    if (round === 0) before_s = cpu_s()
     const begun = performance.now()
     await get(path.includes('?') ? `${path}${range}` : path)
     // The first ones warm up.
     if (round >= 0) took.push(performance.now() - begun)
   }
-  return took
+  return { took, cpu_ms: ((cpu_s() - before_s) * 1_000) / rounds }
 }
 
 async function timedNaive({ store, history, session_ids }: Place, sql: string): Promise<number> {

@@ -9,6 +9,7 @@ import type { Log } from '../runtime/log.ts'
 import type { IngestVitals } from '../runtime/vitals.ts'
 import { auditRecent } from '../store/audit.ts'
 import type { Store } from '../store/clickhouse.ts'
+import { CUBE, settleCube } from '../store/cube.ts'
 import type { Retention } from '../store/migrate.ts'
 import { settleSessions } from '../store/sessions.ts'
 import {
@@ -40,6 +41,10 @@ const CHANGING_EVERY_MS: Readonly<Record<CoarserTier, number>> = { minute: 60_00
 const LATE_HOUR_EVERY_MS = 300_000
 /** The sessions heard of in an hour, while that changes: each merges at most an hour of minutes, and the hours before. */
 const SESSIONS_EVERY_MS = 300_000
+/** A minute of the cube, while late events change it: until then cells stand in for it. */
+const CUBE_EVERY_MS = 60_000
+/** One group of so many rows' minutes a pass: a cube that is new, or a range settled again, is built beside the rest, the newest first. */
+const CUBE_ROWS_AT_ONCE = 500_000
 /** How far back each pass looks, without a hint that older buckets changed; and how often it looks at all of them. */
 const NEAR_MS = 15 * 60_000
 const FULL_PASS_EVERY_MS = 10 * 60_000
@@ -97,6 +102,15 @@ export function chooseEnded(
 export const chooseSessions = (due: readonly DueBucket[], now_ms: number): DueBucket[] =>
   due.filter(({ settled_at_ms }) => now_ms - settled_at_ms >= SESSIONS_EVERY_MS)
 
+/** Minutes that are settled into the cube now: the newest ones. */
+export function chooseCube(due: readonly DueBucket[], now_ms: number): DueBucket[] {
+  const [newest = []] = grouped(
+    due.filter(({ settled_at_ms }) => now_ms - settled_at_ms >= CUBE_EVERY_MS),
+    CUBE_ROWS_AT_ONCE,
+  )
+  return newest
+}
+
 export interface SettlerOptions {
   readonly store: Store
   readonly every_ms: number
@@ -110,14 +124,14 @@ export interface SettlerOptions {
   readonly log: Log
 }
 
-type Settled = Tier | 'session'
+type Settled = Tier | 'session' | typeof CUBE
 const NEVER = Number.POSITIVE_INFINITY
 const oldestOf = (left: readonly DueBucket[]): number => Math.min(NEVER, ...left.map(bucket => bucket.t * 1_000))
 
 const DAY_MS = 86_400_000
 /** How far back everything that a bucket is settled from is wholly there. */
 const horizonMs = (tier: Settled, { raw_days, cell_days, minute_days }: Retention): number => {
-  const days = { '10s': raw_days, minute: cell_days, hour: minute_days, session: cell_days }[tier]
+  const days = { '10s': raw_days, minute: cell_days, hour: minute_days, session: cell_days, [CUBE]: cell_days }[tier]
   return (days - 1) * DAY_MS
 }
 
@@ -127,7 +141,10 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
   const watched = new Map<number, Watch>()
   let early_at_ms = 0
   /** Start of the oldest bucket that had ended and was not settled yet: to be looked at again, however old. */
-  const oldestLeft_ms: Record<Settled, number> = { '10s': NEVER, minute: NEVER, hour: NEVER, session: NEVER }
+  const oldestLeft_ms: Record<Settled, number> = {
+    ...{ '10s': NEVER, minute: NEVER, hour: NEVER, session: NEVER },
+    [CUBE]: NEVER,
+  }
   let lastFull_ms = Number.NEGATIVE_INFINITY
   let lastAudit_ms = Number.NEGATIVE_INFINITY
   let failures = 0
@@ -138,7 +155,9 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     for (const group of grouped(buckets)) {
       if (signal.aborted) break
       const begun = performance.now()
-      await (tier === 'session' ? settleSessions(store, group) : settle(store, tier, group))
+      if (tier === 'session') await settleSessions(store, group)
+      else if (tier === CUBE) await settleCube(store, group)
+      else await settle(store, tier, group)
       const took_ms = performance.now() - begun
       total_ms += took_ms
       vitals.settleSeconds.observe({ tier }, took_ms / 1_000)
@@ -182,6 +201,12 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     vitals.settleDue.set({ tier: 'session' }, hours.length - chosenHours.length)
     await settleAll('session', chosenHours)
     oldestLeft_ms.session = oldestOf(hours.filter(bucket => !chosenHours.includes(bucket)))
+    // Last, since a cube that is new has minutes due from long ago.
+    const minutes = await dueCoarser(store, CUBE, sinceOf(CUBE))
+    const chosenMinutes = chooseCube(minutes, Date.now())
+    vitals.settleDue.set({ tier: CUBE }, minutes.length - chosenMinutes.length)
+    await settleAll(CUBE, chosenMinutes)
+    oldestLeft_ms[CUBE] = oldestOf(minutes.filter(bucket => !chosenMinutes.includes(bucket)))
     if (full) lastFull_ms = now
     if (now - lastAudit_ms >= AUDIT_EVERY_MS) {
       const off = await auditRecent(store, now - AUDIT_WINDOW_MS)
@@ -208,11 +233,11 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
 }
 
 /** Newest first, in groups of bounded work. */
-function grouped(buckets: readonly DueBucket[]): DueBucket[][] {
+function grouped(buckets: readonly DueBucket[], most = ROWS_AT_ONCE): DueBucket[][] {
   const groups: DueBucket[][] = []
   let rows = Number.POSITIVE_INFINITY
   for (const bucket of [...buckets].sort((a, b) => b.t - a.t)) {
-    if (rows + bucket.rows > ROWS_AT_ONCE) {
+    if (rows + bucket.rows > most) {
       groups.push([])
       rows = 0
     }

@@ -139,6 +139,9 @@ const seqColumns = (source: string): [string, CellColumn][] => [
   [`${source}_seqs`, sum(`source = '${source}'`)],
 ]
 
+/** Numbers that only make sense of one session's messages. */
+export const SEQ_COLUMNS: readonly string[] = SOURCES.flatMap(seqColumns).map(([name]) => name)
+
 /** Dimensions first, then frames, stream and network, experience, lifecycle, trust. */
 export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
   ...Object.fromEntries(CONTEXT_FIELDS.map(field => [field, dimension(field)])),

@@ -11,6 +11,7 @@
  */
 import { SAID_KINDS } from './cells.ts'
 import type { Params, Store } from './clickhouse.ts'
+import { forgetInCube } from './cube.ts'
 import { noteProgress, readProgress } from './owner.ts'
 import { shadowOf } from './recompute.ts'
 import { SESSIONS_TABLE, SPANS_TABLE } from './sessions.ts'
@@ -48,6 +49,7 @@ export async function eraseSession(store: Store, id: string): Promise<Erased> {
     partitions: places.map(place => place.partition),
     lasts: places.map(place => place.last),
   }
+  await widenSpan(store, id)
   if (places.length > 0) {
     await keepProgress(store, places)
     await noteOffsets(store, params)
@@ -78,6 +80,19 @@ const noteOffsets = (store: Store, params: Params): Promise<void> =>
      SELECT log_id, kafka_partition, kafka_offset, ingested_at, now64(3) FROM events_v1 WHERE ${OWN} AND ${NOTED}
      SETTINGS async_insert = 0, max_partitions_per_insert_block = 1000`,
     params,
+  )
+
+/** From when to when it lived: forgotten last, so that who goes on with an erasure that died knows which minutes it was merged into. */
+const widenSpan = (store: Store, id: string): Promise<void> =>
+  store.command(
+    `INSERT INTO ${SPANS_TABLE} (session_id, first, last)
+     SELECT session_id, min(first), max(last) FROM (
+       SELECT session_id, min(t10) AS first, max(t10) AS last FROM events_v1 WHERE session_id = {id:UUID} AND kind IN ${SAID_KINDS} GROUP BY session_id
+       UNION ALL SELECT session_id, min(t), max(t) FROM ${TIERS['10s'].table} WHERE session_id = {id:UUID} GROUP BY session_id
+       UNION ALL SELECT session_id, min(t), max(t) FROM ${TIERS.minute.table} WHERE session_id = {id:UUID} GROUP BY session_id
+     ) GROUP BY session_id
+     SETTINGS async_insert = 0`,
+    { id },
   )
 
 interface Counts {
@@ -124,7 +139,7 @@ async function lowerCounts(store: Store, { t, rows }: Counts): Promise<void> {
 
 /**
  * From the finest tier to the coarsest, each once nothing runs any more that read the finer one before it was clean: what is settled
- * from then on does not know the session. What a recomputation has ready to replace a tier with goes first.
+ * from then on does not know the session. Then what is made of minutes. What a recomputation has ready to replace a tier with goes first.
  */
 async function removeCells(store: Store, id: string): Promise<number> {
   const own = { id }
@@ -142,9 +157,20 @@ async function removeCells(store: Store, id: string): Promise<number> {
     cells += await removeOwn(store, TIERS[tier].table, own)
     await settlingsEnd(store)
   }
+  await forgetMinutes(store, id)
   await remove(store, SPANS_TABLE, 'session_id = {id:UUID}', own)
   await settlingsEnd(store)
   return cells + (await removeOwn(store, SESSIONS_TABLE, own))
+}
+
+/** Rows without sessions cannot be cleaned of one: those of its minutes go, and are settled again from the cells of the others. */
+async function forgetMinutes(store: Store, id: string): Promise<void> {
+  const [span] = await store.query<{ first: number; last: number }>(
+    `SELECT toUnixTimestamp(min(first)) AS first, toUnixTimestamp(max(last)) AS last
+     FROM ${SPANS_TABLE} WHERE session_id = {id:UUID} HAVING count() > 0`,
+    { id },
+  )
+  if (span) await forgetInCube(store, span.first, span.last)
 }
 
 async function removeOwn(store: Store, table: string, own: Params): Promise<number> {

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import type { Variables } from '../runtime/config.ts'
 import { openStore, type Store, type StoreConfig } from './clickhouse.ts'
+import { CUBE_TABLE } from './cube.ts'
 
 export interface Migration {
   readonly name: string
@@ -108,6 +109,7 @@ async function applyRetention(store: Store, retention: Retention): Promise<void>
     { table: 'events_v1', clock: 'toDateTime(ingested_at)', days: retention.raw_days },
     { table: 'quality_per_10s_v1', clock: 't', days: retention.cell_days },
     { table: 'quality_per_minute_v1', clock: 't', days: retention.minute_days },
+    { table: CUBE_TABLE, clock: 't', days: retention.cell_days },
     { table: 'quality_per_hour_v1', clock: 't', days: retention.hour_days },
     { table: 'sessions_v1', clock: 't', days: retention.session_days },
     { table: 'session_spans_v1', clock: 'last', days: retention.session_days },

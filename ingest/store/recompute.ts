@@ -7,9 +7,11 @@
  */
 import { CELL_COLUMNS } from './cells.ts'
 import type { Store } from './clickhouse.ts'
+import { CUBE, writeCube } from './cube.ts'
 import { writeSessions } from './sessions.ts'
 import {
   COARSER_TIERS,
+  type CoarserTier,
   SETTLE_COMMENT,
   settlingBegins,
   settlingsEnd,
@@ -74,16 +76,21 @@ export async function recomputeHour(
   }
   let from = shadowOf('10s')
   for (const tier of COARSER_TIERS) {
-    const settled = await store.query<{ t: number }>(
-      `SELECT DISTINCT toUnixTimestamp(t) AS t FROM settled_v1 WHERE tier = '${tier}' AND ${IN_HOUR} ORDER BY t`,
-      { hour: hour.t },
-    )
-    const buckets = settled.map(({ t }) => t)
+    const buckets = await settledIn(store, tier, hour.t)
     const into = shadowOf(tier)
     if (buckets.length > 0) await writeCells(store, { tier, buckets, settled_at, into, from, comment: COMMENT })
     from = into
   }
   return settled_at
+}
+
+/** What was settled of an hour, whenever. */
+async function settledIn(store: Store, tier: CoarserTier | typeof CUBE, hour: number): Promise<number[]> {
+  const rows = await store.query<{ t: number }>(
+    `SELECT DISTINCT toUnixTimestamp(t) AS t FROM settled_v1 WHERE tier = '${tier}' AND ${IN_HOUR} ORDER BY t`,
+    { hour },
+  )
+  return rows.map(({ t }) => t)
 }
 
 const IN_HOUR = `t >= toDateTime({hour:UInt32}, 'UTC') AND t < toDateTime({hour:UInt32}, 'UTC') + ${HOUR_S}`
@@ -172,7 +179,7 @@ export async function compareHour(store: Store, hour: number, before: Comparison
 /**
  * Puts an hour's new cells in the place of the old, tier by tier. A reader with FINAL sees of each cell the old or the new one, never
  * parts of both; a question over the hour that is asked meanwhile may meet some of either. What the settler merged meanwhile, of old
- * cells and new ones, is merged again.
+ * cells and new ones, is merged again, and so is whatever is made of minutes and hours.
  */
 export async function switchHour(store: Store, hour: number, settled_at: string): Promise<void> {
   for (const tier of ALL_TIERS) {
@@ -192,5 +199,7 @@ export async function switchHour(store: Store, hour: number, settled_at: string)
     if (merged.length === 0) continue
     await writeCells(store, { tier, buckets: merged.map(({ t }) => t), settled_at: await settlingBegins(store) })
   }
+  const minutes = await settledIn(store, CUBE, hour)
+  if (minutes.length > 0) await writeCube(store, minutes)
   await writeSessions(store, [hour])
 }

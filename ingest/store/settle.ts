@@ -23,12 +23,15 @@ export const TIERS = {
 /** What a coarser tier is settled from. */
 export const BELOW = { minute: '10s', hour: 'minute' } as const satisfies Record<CoarserTier, Tier>
 
-/** Whole sessions are settled beside the tiers, when an hour of theirs changes (`sessions.ts`); its count is noted like a tier's. */
+/** Beside the tiers, whole sessions are settled when an hour of theirs changes (`sessions.ts`), and minutes without sessions when a minute does (`cube.ts`); noted like a tier. */
 const COUNTED_BY = {
   minute: { below: BELOW.minute, seconds: TIERS.minute.seconds },
   hour: { below: BELOW.hour, seconds: TIERS.hour.seconds },
   session: { below: 'minute', seconds: TIERS.hour.seconds },
+  minute_by_dimension: { below: 'minute', seconds: TIERS.minute.seconds },
 } as const
+/** What is settled from cells. */
+export type Counted = keyof typeof COUNTED_BY
 
 /** A bucket whose cells are not what its rows say. Times are epoch seconds. */
 export interface DueBucket {
@@ -58,8 +61,8 @@ export const DUE_10S = `SELECT toUnixTimestamp(bucket) AS t, sum(raw_rows) AS ro
      GROUP BY bucket HAVING sum(raw_rows) != sum(counted)
      ORDER BY t`
 
-/** Buckets of a coarser tier (for `session`: hours) at or after `since` of which something below was settled again since. */
-export function dueCoarser(store: Store, tier: CoarserTier | 'session', since: number): Promise<DueBucket[]> {
+/** Buckets of a coarser tier (of sessions: hours; of the cube: minutes) at or after `since` of which something below was settled again since. */
+export function dueCoarser(store: Store, tier: Counted, since: number): Promise<DueBucket[]> {
   const { below, seconds } = COUNTED_BY[tier]
   return store.query<DueBucket>(
     `SELECT toUnixTimestamp(below.bucket) AS t, below.rows AS rows, toUnixTimestamp64Milli(settled.noted_at) AS settled_at_ms
@@ -126,7 +129,7 @@ export async function writeCells(store: Store, writing: CellWriting): Promise<vo
 /** Notes what buckets were settled from. Written last: until then they are due. */
 export async function noteSettled(
   store: Store,
-  tier: Tier | 'session',
+  tier: '10s' | Counted,
   buckets: readonly DueBucket[],
   settled_at: string,
 ): Promise<void> {

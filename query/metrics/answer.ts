@@ -9,6 +9,7 @@ import { type Condition, conditionOf, type Dimension, type Filter } from './filt
 import {
   type Fresh,
   freshnessQuestion,
+  HOLES_MAX,
   isComplete,
   NOT_SETTLED,
   type SettledRow,
@@ -120,10 +121,11 @@ export async function timeseries(
       'step',
       `${count} steps of ${series} groups are more than ${POINTS_MAX} points`,
     )
-  const [rows, [behind], groups, model, fresh] = await Promise.all([
-    desk.ask(timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)),
+  const question = timeseriesQuestion(METRICS[wanted.metric], subject, step_s, by, limit)
+  const [rows, [behind], [groups], model, fresh] = await Promise.all([
+    desk.ask(question),
     desk.ask(behindQuestion(subject)),
-    by.length > 0 ? desk.ask(groupsQuestion(subject, by)) : [],
+    by.length > 0 && !question.counts_groups ? desk.ask(groupsQuestion(subject, by)) : [],
     modelOf(desk, wanted.metric, subject),
     freshness,
   ])
@@ -137,7 +139,9 @@ export async function timeseries(
       return { t: iso(t * 1_000), ...dimensions, ...value }
     })
   })
-  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...groups[0], ...model } }
+  const groups_total = groups?.groups_total ?? rows[0]?.groups_total ?? 0
+  const counted = by.length > 0 ? { groups_total } : {}
+  return { data, meta: { ...metaOf(wanted.metric, subject, fresh, behind), ...counted, ...model } }
 }
 
 export type Slice = Value &
@@ -249,13 +253,23 @@ export async function modelOf(desk: Desk, id: MetricId, subject: Subject): Promi
   return { model }
 }
 
-/** From where on the finer tier stands in. An hour in which a minute is behind is behind itself, whatever it was settled from. */
-export function cutOf(window: Window, { cut, cut_hour }: SettledRow): Cut {
+/**
+ * From where on the finer tier stands in. An hour in which a minute is behind is behind itself, whatever it was settled from; the cube
+ * reaches as far as it is known to be settled, but for a few holes.
+ */
+export function cutOf(window: Window, { cut, cut_hour, cube_behind, counted_since }: SettledRow): Cut {
   const { from, to } = window
   const minute = Math.max(from, Math.min(cut ?? to, to))
   const { hours_from, hours_to } = wholeHours(window)
   const settled_to = Math.min(cut_hour ?? to, Math.floor(minute / TIERS.hour.seconds) * TIERS.hour.seconds)
-  return { minute, hours_from, hours_to: Math.max(hours_from, Math.min(hours_to, settled_to)) }
+  const cube_to = counted_since > from ? from : Math.min(minute, cube_behind[HOLES_MAX] ?? minute)
+  return {
+    minute,
+    hours_from,
+    hours_to: Math.max(hours_from, Math.min(hours_to, settled_to)),
+    cube_to,
+    holes: cube_behind.filter(t => t < cube_to),
+  }
 }
 
 export function metaOf(

@@ -33,6 +33,8 @@ export interface Metric {
   readonly count: string
   /** Below this many values the answer is null, unless one session is asked for. */
   readonly min_count: number
+  /** The share, of a percentile. */
+  readonly percentile: number | undefined
   /** The bad time or bad events in the numerator, if it has any: what a group's share of the whole harm is measured in. */
   readonly bad: string | undefined
   readonly scored: 'cells' | 'sessions' | undefined
@@ -43,9 +45,9 @@ export interface Metric {
 const FINE_TIERS: readonly AnswerTier[] = ['events', '10s']
 
 function published(entry: Entry): Metric {
-  const { title, definition, unit, better, value, counted, bad, scored, by_rung } = entry
+  const { title, definition, unit, better, value, counted, percentile, bad, scored, by_rung } = entry
   return {
-    ...{ title, definition, unit, better, value, counted, bad, scored, by_rung },
+    ...{ title, definition, unit, better, value, counted, percentile, bad, scored, by_rung },
     definition_version: entry.definition_version ?? 1,
     tiers: entry.ten_seconds_only ? FINE_TIERS : ANSWER_TIERS,
     count: entry.count ?? COUNT_SQL[counted],

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 import type { Params } from '../../ingest/store/clickhouse.ts'
+import { CUBE_TABLE } from '../../ingest/store/cube.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import { Mistake } from './mistake.ts'
 import type { Ask, Question } from './question.ts'
@@ -72,7 +73,10 @@ export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'par
       const weight = sql.includes(FRAMES) ? EVENT_WEIGHTS.with_frames : EVENT_WEIGHTS.without
       return times * weight * rowsIn(ledger, table, from, to)
     }
-    return times * rowsOf(table)
+    if (table !== TIERS.minute.table) return times * rowsOf(table)
+    // The cube's own rows are few; each part of a question that reads them (naming them twice) names the cells that stand in for the rest.
+    const standing = (sql.split(CUBE_TABLE).length - 1) / 2
+    return (times - standing) * rowsOf(table) + standing * rowsIn(ledger, table, given('cube_to', to), given('cut', to))
   }
   const rows = [EVENTS, ...CELLS].reduce((sum, table) => sum + over(table), 0)
   return BY_SESSION.test(sql) ? rows * SESSION_SHARE : rows

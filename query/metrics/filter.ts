@@ -43,6 +43,8 @@ export interface Condition {
   readonly params: Params
   /** Exactly one session is asked for: a percentile of few values is then what it is. */
   readonly one_session: boolean
+  /** What is filtered by. */
+  readonly dimensions: readonly Filter['dimension'][]
 }
 
 /** An empty value means unknown, which is '' in a cell. */
@@ -64,5 +66,11 @@ export function conditionOf(filters: readonly Filter[]): Condition {
       if (dimension === SESSION && !exclude) one_session = new Set(values).size === 1
     }
   }
-  return { sql: terms.join(' AND ') || '1', session_sql: sessionTerms.join(' AND ') || '1', params, one_session }
+  return {
+    sql: terms.join(' AND ') || '1',
+    session_sql: sessionTerms.join(' AND ') || '1',
+    params,
+    one_session,
+    dimensions: [...new Set(filters.map(({ dimension }) => dimension))],
+  }
 }

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
+import { CUBE } from '../../ingest/store/cube.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
 import type { Question } from './question.ts'
 import { bucketSeconds, type Window } from './range.ts'
@@ -15,6 +16,8 @@ const MINUTE_S = 60
 /** In so many settled buckets, the last of the range, the newest event is looked for. */
 const NEWEST_BUCKETS = 2
 const NEWEST_SPAN_S = NEWEST_BUCKETS * 10
+/** So many minutes the cube may be behind in while cells stand in for those alone: late events leave a few. */
+export const HOLES_MAX = 60
 /** Rows may become visible up to this long after the moment they are marked with. */
 const INSERT_TAKES_S = 1
 
@@ -42,6 +45,9 @@ const settledRow = z.object({
   cut: z.number().nullable(),
   /** Hours before it are settled from all their minutes, of those wholly in the range. */
   cut_hour: z.number().nullable(),
+  /** Minutes that the cube was not settled from as they are now, the first ones, one more than may be holes; and since when that is counted. */
+  cube_behind: z.array(z.number()),
+  counted_since: z.number(),
   settled_rows: z.number(),
   /** The last settled buckets: from when, of how many rows, settled when (epoch µs). */
   newest: z.array(z.tuple([z.number(), z.number(), z.number()])),
@@ -49,7 +55,10 @@ const settledRow = z.object({
 export type SettledRow = z.infer<typeof settledRow>
 
 /** Where nothing is settled, or cells are computed from events on the fly. */
-export const NOT_SETTLED: SettledRow = { cut: null, cut_hour: null, settled_rows: 0, newest: [] }
+export const NOT_SETTLED: SettledRow = {
+  ...{ cut: null, cut_hour: null, settled_rows: 0, newest: [] },
+  ...{ cube_behind: [], counted_since: Number.POSITIVE_INFINITY },
+}
 
 /**
  * Hours are looked for over all of the range, since they are kept the longest and may be settled long after their minutes (when the
@@ -66,16 +75,19 @@ const SETTLED = `SELECT
       GROUP BY hour
     )
   ) AS cut_hour,
+  arraySlice(arraySort(groupArrayIf(toUnixTimestamp(minute), fine_rows != cube_rows)), 1, ${HOLES_MAX + 1}) AS cube_behind,
+  {since:UInt32} AS counted_since,
   sum(fine_rows) AS settled_rows,
   arraySlice(arrayReverseSort(groupArrayArray(buckets)), 1, ${NEWEST_BUCKETS}) AS newest
 FROM (
   SELECT toStartOfMinute(t) AS minute,
     sumIf(latest_rows, tier = '10s') AS fine_rows,
     sumIf(latest_rows, tier = 'minute') AS coarse_rows,
+    sumIf(latest_rows, tier = '${CUBE}') AS cube_rows,
     groupArrayIf((toUnixTimestamp(t), latest_rows, toUnixTimestamp64Micro(latest)), tier = '10s') AS buckets
   FROM (
     SELECT tier, t, rows AS latest_rows, settled_at AS latest
-    FROM settled_v1 FINAL WHERE tier IN ('10s', 'minute') AND ${inRange('t')}
+    FROM settled_v1 FINAL WHERE tier IN ('10s', 'minute', '${CUBE}') AND ${inRange('t')}
   )
   GROUP BY minute
 )`
@@ -85,6 +97,7 @@ export const settledQuestion = (window: Window, kept: Retention): Question<Settl
   sql: SETTLED,
   params: { ...countedIn(window, kept), ...wholeHours(window) },
   row: settledRow,
+  reads_little: true,
 })
 
 const freshnessRow = z.object({
@@ -146,6 +159,7 @@ export function freshnessQuestion(window: Window, kept: Retention, { newest }: S
       last_bucket: buckets[0] ?? 0,
     },
     row: freshnessRow,
+    reads_little: true,
   }
 }
 

@@ -8,7 +8,7 @@ import { type Answer, type Desk, type Meta, metaOf, subjectOf, type Wanted } fro
 import { METRICS, type MetricId } from './catalogue.ts'
 import { Mistake } from './mistake.ts'
 import type { Question } from './question.ts'
-import { asOne, behindQuestion, grouping, paramsOf, STEP, type Subject } from './questions.ts'
+import { asOne, behindQuestion, cubed, grouping, paramsOf, STEP, type Subject } from './questions.ts'
 import { bucketStarts, iso } from './range.ts'
 import { groupedSql } from './sql.ts'
 
@@ -79,7 +79,7 @@ const counts = z
 
 const wholeRow = z.object({ counts })
 function wholeQuestion(column: string, subject: Subject): Question<z.infer<typeof wholeRow>> {
-  const one = asOne(subject)
+  const one = asOne(cubed(subject, [], [column]))
   return {
     id: 'distribution',
     sql: groupedSql({ ...grouping(one), keys: {}, values: { counts: column } }),
@@ -89,16 +89,19 @@ function wholeQuestion(column: string, subject: Subject): Question<z.infer<typeo
 }
 
 const stepRow = z.object({ t: z.number(), counts })
-export const stepsQuestion = (column: string, subject: Subject, step_s: number): Question<z.infer<typeof stepRow>> => ({
-  id: 'heatmap',
-  sql: groupedSql({
-    ...grouping(subject),
-    keys: { t: STEP },
-    values: { counts: column },
-  }),
-  params: { ...paramsOf(subject), step_s },
-  row: stepRow,
-})
+export function stepsQuestion(column: string, subject: Subject, step_s: number): Question<z.infer<typeof stepRow>> {
+  const asked = cubed(subject, [], [column])
+  return {
+    id: 'heatmap',
+    sql: groupedSql({
+      ...grouping(asked),
+      keys: { t: STEP },
+      values: { counts: column },
+    }),
+    params: { ...paramsOf(asked), step_s },
+    row: stepRow,
+  }
+}
 
 export interface Counted<Row> extends Answer<Row> {
   readonly meta: Meta & { readonly weight: Histogram['weight'] }

@@ -7,7 +7,7 @@ import { GAME_CLASSES_SQL } from '../../ingest/store/experience/classes.ts'
 import { INTERACTION_CLASSES, VIDEO_CLASSES } from '../../ingest/store/experience/g1072.ts'
 import type { Metric } from './catalogue.ts'
 import type { Question } from './question.ts'
-import { asOne, grouping, paramsOf, type Subject } from './questions.ts'
+import { asOne, cubed, grouping, paramsOf, type Subject } from './questions.ts'
 import { groupedSql } from './sql.ts'
 
 /** Counts of ten-second cells. A cell without a score, or outside the model, may have several flags. */
@@ -23,20 +23,17 @@ const modelRow = z.object(model)
 export type Model = z.infer<typeof modelRow>
 
 export function modelQuestion({ scored }: Metric, subject: Subject): Question<Model> {
-  const one = asOne(subject)
+  const values = {
+    scored: 'mos_cells',
+    outside: 'mos_outside_cells',
+    unscored: 'active_10s - mos_cells - mos_outside_cells',
+    flags: 'mos_flags',
+    ...(scored === 'sessions' ? { sessions_unscored: 'sessions_unscored' } : {}),
+  }
+  const one = asOne(cubed(subject, [], Object.values(values)))
   return {
     id: 'model',
-    sql: groupedSql({
-      ...grouping(one),
-      keys: {},
-      values: {
-        scored: 'mos_cells',
-        outside: 'mos_outside_cells',
-        unscored: 'active_10s - mos_cells - mos_outside_cells',
-        flags: 'mos_flags',
-        ...(scored === 'sessions' ? { sessions_unscored: 'sessions_unscored' } : {}),
-      },
-    }),
+    sql: groupedSql({ ...grouping(one), keys: {}, values }),
     params: paramsOf(one),
     row: modelRow,
   }

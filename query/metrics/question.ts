@@ -11,6 +11,8 @@ export interface Question<Row> {
   readonly sql: string
   readonly params: Params
   readonly row: z.ZodType<Row>
+  /** It reads so little that threads would only wait for each other: on a busy machine for most of its time. */
+  readonly reads_little?: boolean
 }
 
 /** The store gave no answer to a question. What it said is the cause: for the log, not for a caller. */
@@ -48,12 +50,16 @@ export const LIMITS: Settings = {
 
 /** @param observe told the question's id and how long ClickHouse took, failed or not */
 export function createAsk(store: Store, observe: (id: string, seconds: number, ok: boolean) => void): Ask {
-  return async ({ id, sql, params, row }) => {
+  return async ({ id, sql, params, row, reads_little = false }) => {
     const begun = performance.now()
     const took = () => (performance.now() - begun) / 1_000
     let rows: unknown[]
     try {
-      rows = await store.query<unknown>(sql, params, { ...LIMITS, log_comment: `ask ${id}` })
+      rows = await store.query<unknown>(sql, params, {
+        ...LIMITS,
+        ...(reads_little ? { max_threads: 1 } : {}),
+        log_comment: `ask ${id}`,
+      })
     } catch (error) {
       observe(id, took(), false)
       throw new StoreFailure(id, error)

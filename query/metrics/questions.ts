@@ -2,18 +2,24 @@
  * The questions about a metric: over a range, over time, and by dimension. Pure: each is text and parameters, ready to be asked.
  */
 import { z } from 'zod'
+import { type CubeDimension, EVERYBODY } from '../../ingest/store/cube.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type Metric, type MetricId } from './catalogue.ts'
 import { type Condition, DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
 import type { Window } from './range.ts'
-import { cellsOf, groupedSql, moment } from './sql.ts'
+import { cellsOf, groupedSql, isSessionFree, moment } from './sql.ts'
 
-/** Where a tier stands in for a coarser one, in epoch seconds: hours are taken from `hours_from` to `hours_to`, minutes up to `minute`. */
+/**
+ * Where a tier stands in for a coarser one, in epoch seconds: hours are taken from `hours_from` to `hours_to`, minutes up to `minute`;
+ * minutes without sessions up to `cube_to`, but for `holes`.
+ */
 export interface Cut {
   readonly hours_from: number
   readonly hours_to: number
   readonly minute: number
+  readonly cube_to: number
+  readonly holes: readonly number[]
 }
 
 /** Which cells: a window of a tier, up to where it is settled, and whose. */
@@ -21,23 +27,41 @@ export interface Subject {
   readonly window: Window
   readonly cut: Cut
   readonly condition: Condition
+  /** Asked of the cube, by this dimension. */
+  readonly cube?: CubeDimension | undefined
 }
 
-export const grouping = ({ window, condition }: Subject) => ({ tier: window.tier, where: condition })
-export const paramsOf = ({ window: { from, to, tier }, cut, condition }: Subject) => ({
+export const grouping = ({ window, condition, cube }: Subject) => ({ tier: window.tier, where: condition, cube })
+export const paramsOf = ({ window: { from, to, tier }, cut, condition, cube }: Subject) => ({
   from,
   to,
+  ...(cube === undefined ? {} : { cube_to: cut.cube_to, holes: cut.holes }),
   ...(tier === 'minute' || tier === 'hour' ? { cut: cut.minute } : {}),
   ...(tier === 'hour' ? { hours_from: cut.hours_from, hours_to: cut.hours_to } : {}),
   ...condition.params,
 })
 
 /**
+ * For what needs nothing of single sessions, about everybody or about one dimension: minutes without sessions, where most of the range
+ * is settled into them. They are merged from the same cells, and so are the numbers.
+ */
+export function cubed(subject: Subject, by: readonly Dimension[], expressions: readonly string[]): Subject {
+  const { window, cut, condition } = subject
+  const [dimension = EVERYBODY, another] = new Set([...by, ...condition.dimensions])
+  if (window.tier !== 'minute' || another !== undefined || dimension === 'session_id') return subject
+  const known_s = cut.cube_to - window.from - cut.holes.length * TIERS.minute.seconds
+  return known_s * 2 >= window.to - window.from && isSessionFree(expressions)
+    ? { ...subject, cube: dimension }
+    : subject
+}
+
+/**
  * For what is asked of the range as one: hours where whole ones are settled, minutes around them. Merged cells are the same, of a sixth
  * of the reading. Not where a dimension is asked about, which within an hour may have had two values.
  */
 export function asOne(subject: Subject): Subject {
-  const { window, cut, condition } = subject
+  const { window, cut, condition, cube } = subject
+  if (cube !== undefined) return subject
   const coarser = window.tier === 'minute' && cut.hours_to > cut.hours_from && condition.sql === condition.session_sql
   return coarser ? { ...subject, window: { ...window, tier: 'hour' } } : subject
 }
@@ -90,20 +114,22 @@ export function behindQuestion(subject: Subject): Question<BehindRow> {
 }
 
 /** The cells of the tier that was asked, where fewer are read. */
-export const cellsBehind = (subject: Subject): Record<string, string> =>
-  asOne(subject) === subject
-    ? {}
-    : { cells: `(SELECT count() FROM ${cellsOf(subject.window.tier, [], subject.condition)})` }
+export function cellsBehind(subject: Subject): Record<string, string> {
+  if (asOne(subject) === subject) return {}
+  return { cells: `(SELECT count() FROM ${cellsOf(subject.window.tier, [], subject.condition)})` }
+}
 
 const overallRow = z.object(value)
 
 export function overallQuestion(metric: Metric, subject: Subject): Question<z.infer<typeof overallRow>> {
-  const one = asOne(subject)
+  const values = valueAndCount(metric, subject)
+  const one = asOne(cubed(subject, [], Object.values(values)))
   return {
     id: 'overall',
-    sql: groupedSql({ ...grouping(one), keys: {}, values: valueAndCount(metric, one) }),
+    sql: groupedSql({ ...grouping(one), keys: {}, values }),
     params: paramsOf(one),
     row: overallRow,
+    reads_little: one.cube !== undefined,
   }
 }
 
@@ -113,7 +139,7 @@ export const labelsSql = (by: readonly Dimension[]): string =>
   `[${by.map(name => `toString(${name})`).join(', ')}] AS labels`
 export const keysOf = (by: readonly Dimension[]) => Object.fromEntries(by.map(name => [name, name] as const))
 
-const pointRow = z.object({ t: z.number(), ...value, ...labels })
+const pointRow = z.object({ t: z.number(), ...value, ...labels, groups_total: z.number().optional() })
 export type PointRow = z.infer<typeof pointRow>
 
 /** The groups with the most frames, as a condition on cells. */
@@ -132,25 +158,46 @@ export const STEP = 'intDiv(toUnixTimestamp(t), {step_s:UInt32}) * {step_s:UInt3
 /** Seconds of a step, as far as they lie in the range. */
 export const STEP_COVERED_S = 'least(key_t + {step_s:UInt32}, {to:UInt32}) - greatest(key_t, {from:UInt32})'
 
-/** Per step, and per group if `by` names dimensions: of the `groups` largest. Steps without a cell have no row. */
-export const timeseriesQuestion = (
+/** Of all groups' rows those of the largest, and how many there are: of the cube, whose rows are few, all are merged at once. */
+const largestSql = (groups: string): string => `SELECT t, labels, value, n, groups_total FROM (
+  SELECT *, max(place) OVER () AS groups_total FROM (
+    SELECT *, dense_rank() OVER (ORDER BY group_frames DESC, labels) AS place
+    FROM (SELECT *, sum(frames) OVER (PARTITION BY labels) AS group_frames FROM (${groups}))
+  )
+) WHERE place <= {groups:UInt32} ORDER BY labels, t`
+
+/**
+ * Per step, and per group if `by` names dimensions: of the `groups` largest. Steps without a cell have no row. How many groups there are
+ * is in every row where that costs nothing; else it is a question of its own.
+ */
+export function timeseriesQuestion(
   metric: Metric,
   subject: Subject,
   step_s: number,
   by: readonly Dimension[],
   groups: number,
-): Question<PointRow> => ({
-  id: 'timeseries',
-  sql: `SELECT t, ${labelsSql(by)}, value, n FROM (${groupedSql({
-    ...grouping(subject),
+): Question<PointRow> & { readonly counts_groups: boolean } {
+  const values = valueAndCount(metric, subject)
+  const asked = cubed(subject, by, Object.values(values))
+  const grouped = by.length > 0
+  const counts_groups = grouped && asked.cube !== undefined
+  const merged = groupedSql({
+    ...grouping(asked),
     keys: { t: STEP, ...keysOf(by) },
-    values: valueAndCount(metric, subject),
+    values: counts_groups ? { ...values, frames: 'frames' } : values,
     covered_s: STEP_COVERED_S,
-    ...(by.length > 0 ? { and: topGroups(subject, by) } : {}),
-  })}) ORDER BY labels, t`,
-  params: { ...paramsOf(subject), step_s, ...(by.length > 0 ? { groups } : {}) },
-  row: pointRow,
-})
+    ...(grouped && !counts_groups ? { and: topGroups(asked, by) } : {}),
+  })
+  return {
+    id: 'timeseries',
+    sql: counts_groups
+      ? largestSql(`SELECT t, ${labelsSql(by)}, value, n, frames FROM (${merged})`)
+      : `SELECT t, ${labelsSql(by)}, value, n FROM (${merged}) ORDER BY labels, t`,
+    params: { ...paramsOf(asked), step_s, ...(grouped ? { groups } : {}) },
+    row: pointRow,
+    counts_groups,
+  }
+}
 
 const groupsRow = z.object({ groups_total: z.number() })
 
@@ -186,16 +233,21 @@ export function breakdownQuestion(
   order: Order,
   limit: number,
 ): Question<BreakdownRow> {
-  const groups = groupedSql({
-    ...grouping(subject),
-    keys: keysOf(by),
-    values: { ...valueAndCount(metric, subject), sessions: 'sessions', frames: 'frames', bad: metric.bad ?? 'NULL' },
-  })
+  const values = { ...valueAndCount(metric, subject), frames: 'frames', bad: metric.bad ?? 'NULL' }
+  const asked = cubed(subject, by, Object.values(values))
+  const grouped = (of: Subject, what: Record<string, string>): string =>
+    groupedSql({ ...grouping(of), keys: keysOf(by), values: what })
+  const sessions = { sessions: 'sessions' }
+  // The cube does not know whose its rows are: how many there were is asked of cells.
+  const groups =
+    asked === subject
+      ? grouped(subject, { ...values, ...sessions })
+      : `SELECT * FROM (${grouped(asked, values)}) AS figures INNER JOIN (${grouped(subject, sessions)}) AS counts USING (${by.join(', ')})`
   return {
     id: 'breakdown',
     sql: `SELECT ${labelsSql(by)}, value, n, sessions, frames, bad / nullIf(sum(bad) OVER (), 0) AS share_of_bad, count() OVER () AS groups_total
 FROM (${groups}) ORDER BY ${orderedSql(order, metric.better)}, sessions DESC, labels LIMIT {limit:UInt32}`,
-    params: { ...paramsOf(subject), limit },
+    params: { ...paramsOf(asked), limit },
     row: breakdownRow,
   }
 }

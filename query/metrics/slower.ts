@@ -7,7 +7,7 @@ import { BUCKET_GROWTH, cellsFromEvents } from '../../ingest/store/cells.ts'
 import { type Answer, type Desk, type Dimensions, type Meta, metaOf, named, subjectOf, type Wanted } from './answer.ts'
 import { DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
-import { behindQuestion, grouping, keysOf, labels, labelsSql, paramsOf, type Subject } from './questions.ts'
+import { behindQuestion, cubed, grouping, keysOf, labels, labelsSql, paramsOf, type Subject } from './questions.ts'
 import { groupedSql, moment } from './sql.ts'
 
 /** The edge nearest to 1 is 1 itself, where "over" and "from … on" would differ; no other edge is a whole number. */
@@ -25,11 +25,12 @@ const row = z.object({ ...labels, frames: z.number(), slower: z.number(), groups
 /** Frames in buckets above the edge growth^`edge`. */
 const OVER_EDGE =
   'arraySum(arrayMap((b, n) -> if(b > {edge:UInt16}, n, 0), mapKeys(frame_time_buckets), mapValues(frame_time_buckets)))'
+const OVER_EDGE_OF_FRAMES = { frames: 'frames', slower: OVER_EDGE }
 const OVER_THRESHOLD = 'sum(arrayCount(x -> x > {threshold_us:UInt32}, frame_times))'
 
 function countsSql(subject: Subject, by: readonly Dimension[]): string {
   if (subject.window.tier !== 'events')
-    return groupedSql({ ...grouping(subject), keys: keysOf(by), values: { frames: 'frames', slower: OVER_EDGE } })
+    return groupedSql({ ...grouping(subject), keys: keysOf(by), values: OVER_EDGE_OF_FRAMES })
   const { sql, session_sql } = subject.condition
   const range = `t10 >= ${moment('from')} AND t10 < ${moment('to')}`
   const cells = cellsFromEvents(`${range} AND (${session_sql})`, [...DIMENSIONS, 'frames'], { slower: OVER_THRESHOLD })
@@ -67,9 +68,10 @@ export async function slowerThan(
 ): Promise<SlowerThan> {
   const { subject, freshness } = await subjectOf(desk, wanted)
   const exact = subject.window.tier === 'events'
+  const asked = cubed(subject, by, Object.values(OVER_EDGE_OF_FRAMES))
   const edge = Math.round(Math.log(threshold_us) / Math.log(BUCKET_GROWTH))
   const [rows, [behind], fresh] = await Promise.all([
-    desk.ask(question(subject, by, limit, exact ? { threshold_us } : { edge })),
+    desk.ask(question(asked, by, limit, exact ? { threshold_us } : { edge })),
     desk.ask(behindQuestion(subject)),
     freshness,
   ])

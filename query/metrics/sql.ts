@@ -3,7 +3,8 @@
  * cell. Pure. Everything a caller says arrives as a bound parameter; what is spliced in comes from our own closed lists.
  */
 import { SOURCES } from '../../ingest/contract/events.ts'
-import { CELL_COLUMNS, cellsFromEvents } from '../../ingest/store/cells.ts'
+import { CELL_COLUMNS, cellsFromEvents, SEQ_COLUMNS } from '../../ingest/store/cells.ts'
+import { CUBE_TABLE, type CubeDimension, EVERYBODY, lastSettled } from '../../ingest/store/cube.ts'
 import { SESSIONS_TABLE } from '../../ingest/store/sessions.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import type { AnswerTier } from './catalogue.ts'
@@ -33,13 +34,35 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
     return `(SELECT * FROM (${events}) WHERE ${where.sql})`
   }
   const settled = (table: string, from: string, to: string): string =>
-    `SELECT ${['t', 'session_id', ...columns].join(', ')} FROM ${table} FINAL WHERE ${range('t', from, to)} AND (${where.sql})`
+    settledSql(table, range('t', from, to), ['t', 'session_id', ...columns], where)
   if (tier === '10s') return `(${settled(TIERS['10s'].table, 'from', 'to')})`
   const minutes = settled(TIERS.minute.table, 'from', 'cut')
   return `(${[
     ...(tier === 'hour' ? [settled(TIERS.hour.table, 'hours_from', 'hours_to')] : []),
     tier === 'hour' ? `${minutes} AND (t < ${moment('hours_from')} OR t >= ${moment('hours_to')})` : minutes,
     settled(TIERS['10s'].table, 'cut', 'to'),
+  ].join(' UNION ALL ')})`
+}
+
+/** Rows as they were settled last. */
+const settledSql = (table: string, range: string, columns: readonly string[], where: Where): string =>
+  `SELECT ${list(columns)} FROM ${table} FINAL WHERE ${range} AND (${where.sql})`
+
+/**
+ * Minutes without their sessions, with `cells`, how many each stands for: rows of the cube from `from` to `cube_to` but for the minutes
+ * in `holes`, where it is behind; there, and from `cube_to` on, cells stand in.
+ */
+function cubeOf(dimension: CubeDimension, columns: readonly string[], where: Where): string {
+  const others = columns.filter(name => name !== dimension)
+  const keyed = dimension === EVERYBODY ? [] : [dimension]
+  const rows = `dimension = '${dimension}' AND ${range('t', 'from', 'cube_to')} AND toUnixTimestamp(t) NOT IN {holes:Array(UInt32)}`
+  const values = keyed.map(name => `value AS ${name}`)
+  const single = ['t', ...keyed, '1 AS cells', ...others]
+  const standIn = `${range('t', 'from', 'cut')} AND (t >= ${moment('cube_to')} OR toUnixTimestamp(t) IN {holes:Array(UInt32)})`
+  return `(${[
+    `SELECT ${list(['t', ...values, 'cells', ...others])} FROM ${CUBE_TABLE} FINAL WHERE ${rows} AND ${lastSettled(rows)} AND (${where.sql})`,
+    settledSql(TIERS.minute.table, standIn, single, where),
+    settledSql(TIERS['10s'].table, range('t', 'cut', 'to'), single, where),
   ].join(' UNION ALL ')})`
 }
 
@@ -69,9 +92,16 @@ const mentioned = (expressions: readonly string[], names: readonly string[]): st
   return names.filter(name => words.has(name))
 }
 
+/** Whether expressions over merged cells need nothing of single sessions, so that cells may be merged without them. */
+export const isSessionFree = (expressions: readonly string[]): boolean =>
+  mentioned(expressions, [...Object.keys(PER_SESSION), ...Object.keys(COUNTED)]).every(name => name === CELLS) &&
+  mentioned(expressions, SEQ_COLUMNS).length === 0
+
 export interface Grouping {
   readonly tier: AnswerTier
   readonly where: Where
+  /** Of what the cube knows: its rows of this dimension instead of cells. Only of minutes, by that dimension at most, and session-free. */
+  readonly cube?: CubeDimension | undefined
   /** Name → expression over a cell's `t` and dimensions. */
   readonly keys: Readonly<Record<string, string>>
   /** Name → expression over a merged cell (see `catalogue.ts`). A column's name may only stand for that very column. */
@@ -89,7 +119,7 @@ const list = (parts: readonly string[]): string => parts.join(', ')
  * One row per group: its keys and values. A SELECT without ORDER BY. No row where no cell is.
  * Inner names are prefixed (`key_`, `s_` by session, `m_` merged): an alias that shadows a column inside its own aggregate is an error.
  */
-export function groupedSql({ tier, where, keys, values, and = '1', covered_s = RANGE_S }: Grouping): string {
+export function groupedSql({ tier, where, cube, keys, values, and = '1', covered_s = RANGE_S }: Grouping): string {
   const expressions = Object.values(values)
   const columns = mentioned(expressions, Object.keys(CELL_COLUMNS))
   const perSession = mentioned(expressions, Object.keys(PER_SESSION))
@@ -97,7 +127,7 @@ export function groupedSql({ tier, where, keys, values, and = '1', covered_s = R
   const names = Object.keys(keys).map(name => `key_${name}`)
   const behind = perSession.flatMap(columnsBehind)
   const read = mentioned([...Object.values(keys), ...columns, and, ...behind], Object.keys(CELL_COLUMNS))
-  const cells = `${cellsOf(tier, read, where)} WHERE ${and}`
+  const cells = `${cube === undefined ? cellsOf(tier, read, where) : cubeOf(cube, read, where)} WHERE ${and}`
   const keysSql = Object.entries(keys).map(([name, sql]) => `${sql} AS key_${name}`)
   const renamed = [...columns, ...perSession, ...counts].map(name => `m_${name} AS ${name}`)
   const covered = mentioned(expressions, [COVERED]).map(name => `${covered_s} AS ${name}`)
@@ -108,7 +138,7 @@ export function groupedSql({ tier, where, keys, values, and = '1', covered_s = R
   const merged =
     perSession.length > 0
       ? mergedBySession(cells, keysSql, names, columns, perSession, counts)
-      : mergedOnce(cells, keysSql, names, columns, counts)
+      : mergedOnce(cells, keysSql, names, columns, counts, cube === undefined ? 'once' : 'cubed')
   return `SELECT ${list(answered)}
 FROM (
   SELECT ${list([...names, ...renamed, ...covered])}
@@ -146,19 +176,34 @@ const groupBy = (names: readonly string[]): string =>
 const peakOf = (moments: string): string =>
   `arrayMax(mapValues(sumMap(mapFromArrays(${moments}, arrayMap(_ -> toUInt64(1), ${moments})))))`
 
-/** What a merged cell has beside the cells' own columns: of cells at once; or, where cells are merged by session first, of a session's (as `s_<name>`, if it needs one) and then of all sessions. */
-const COUNTED: Readonly<Record<string, { once: string; session?: readonly [name: string, sql: string]; all: string }>> =
-  {
-    sessions: { once: 'uniqExact(session_id)', all: 'count()' },
-    cells: { once: 'count()', session: ['s_cells', 'count()'], all: 'sum(s_cells)' },
-    first_t: { once: 'min(t)', session: ['s_first_t', 'min(t)'], all: 'min(s_first_t)' },
-    last_t: { once: 'max(t)', session: ['s_last_t', 'max(t)'], all: 'max(s_last_t)' },
-    [PEAK]: { once: peakOf('[t]'), session: ['s_moments', 'groupArray(t)'], all: peakOf('s_moments') },
-  }
+const CELLS = 'cells'
+interface CountedOf {
+  readonly once: string
+  /** Of a session's cells, if it needs one: as `s_<name>`. */
+  readonly session?: readonly [name: string, sql: string]
+  readonly all: string
+  /** Of rows of the cube. */
+  readonly cubed?: string
+}
+/** What a merged cell has beside the cells' own columns: of cells at once; or, where cells are merged by session first, of a session's and then of all sessions. */
+const COUNTED: Readonly<Record<string, CountedOf>> = {
+  sessions: { once: 'uniqExact(session_id)', all: 'count()' },
+  [CELLS]: { once: 'count()', session: ['s_cells', 'count()'], all: 'sum(s_cells)', cubed: 'sum(cells)' },
+  first_t: { once: 'min(t)', session: ['s_first_t', 'min(t)'], all: 'min(s_first_t)' },
+  last_t: { once: 'max(t)', session: ['s_last_t', 'max(t)'], all: 'max(s_last_t)' },
+  [PEAK]: { once: peakOf('[t]'), session: ['s_moments', 'groupArray(t)'], all: peakOf('s_moments') },
+}
 
-function mergedOnce(cells: string, keysSql: string[], names: string[], columns: string[], counts: string[]): string {
+function mergedOnce(
+  cells: string,
+  keysSql: string[],
+  names: string[],
+  columns: string[],
+  counts: string[],
+  of: 'once' | 'cubed',
+): string {
   const merged = columns.map(column => `${merge(column, column)} AS m_${column}`)
-  const counted = counts.map(name => `${COUNTED[name]?.once} AS m_${name}`)
+  const counted = counts.map(name => `${COUNTED[name]?.[of]} AS m_${name}`)
   return `SELECT ${list([...keysSql, ...merged, ...counted])}
     FROM ${cells} ${groupBy(names)}`
 }

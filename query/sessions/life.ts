@@ -56,6 +56,7 @@ const lifeQuestion = (id: string, now_s: number): Question<LifeRow> => ({
   ].join(' UNION ALL '),
   params: { id, recent: now_s - RECENT_S, unsettled: now_s - UNSETTLED_S },
   row: lifeRow,
+  reads_little: true,
 })
 
 const searchQuestion = (id: string): Question<LifeRow> => ({
@@ -79,6 +80,7 @@ FROM (
 )`,
   params: { first, last },
   row: wholeRow,
+  reads_little: true,
 })
 
 /** Undefined: nobody has heard of it. */

@@ -7,7 +7,7 @@ import { END_REASONS, SESSION_STATES } from '../../ingest/contract/events.ts'
 import { EVENT_KINDS } from '../../ingest/store/cells.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
 import { type Answer, cutOf, type Desk, freshOf, metaOf, settledOf } from '../metrics/answer.ts'
-import { type AnswerTier, METRIC_IDS, METRICS, type MetricId } from '../metrics/catalogue.ts'
+import type { AnswerTier, MetricId } from '../metrics/catalogue.ts'
 import { conditionOf, DIMENSIONS, type Dimension } from '../metrics/filter.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'
@@ -25,6 +25,7 @@ import { bucketSeconds, isForgotten, iso, snapped, type Window } from '../metric
 import { groupedSql, moment, wholeSessionSql } from '../metrics/sql.ts'
 import { UNEXPECTED_ENDS } from '../metrics/verdicts.ts'
 import { type Life, lifeOf, wholeQuestion } from './life.ts'
+import { FAMILIES_SQL, familyValues, OTHER_IDS } from './percentiles.ts'
 
 /** What deserves a look. */
 export const FLAGS = ['no_frames', 'no_bitrate', 'incomplete', 'clock_shifted', 'silent', 'unexpected_end'] as const
@@ -57,29 +58,29 @@ const UNEXPECTED: readonly (string | null)[] = UNEXPECTED_ENDS
 const known = z.string().transform(text => (text === '' ? null : text))
 const endReason = z.enum(['', ...END_REASONS]).transform(text => (text === '' ? null : text))
 
-/** The metrics of a page, in two questions: most of what they cost is reading their text, and there is more than one core. */
-const HALVES = [
-  METRIC_IDS.filter(id => METRICS[id].min_count > 1),
-  METRIC_IDS.filter(id => METRICS[id].min_count === 1),
-] as const
-
 /** Of one session: its row, where that knows all of it, else the cells of the tier that fits. */
 type Told = Subject & { readonly whole: boolean }
-function toldSql(told: Told, values: Record<string, string>): Pick<Question<unknown>, 'sql' | 'params'> {
-  if (told.whole) return { sql: wholeSessionSql({ where: told.condition, values }), params: paramsOf(told) }
+function toldSql(
+  told: Told,
+  values: Record<string, string>,
+): Pick<Question<unknown>, 'sql' | 'params' | 'reads_little'> {
+  if (told.whole)
+    return { sql: wholeSessionSql({ where: told.condition, values }), params: paramsOf(told), reads_little: true }
   const subject = asOne(told)
   return { sql: groupedSql({ ...grouping(subject), keys: {}, values }), params: paramsOf(subject) }
 }
 
-const metricsRow = z.object({ metrics: z.array(z.number().nullable()) })
-const metricsQuestion = (told: Told, ids: readonly MetricId[]): Question<z.infer<typeof metricsRow>> => ({
-  id: 'session_metrics',
-  ...toldSql(told, { metrics: everyMetricSql(true, told.window.tier, ids) }),
-  row: metricsRow,
+const percentilesRow = z.object({ percentiles: z.array(z.array(z.number().nullable())) })
+/** Apart from the other metrics: most of what they cost is reading their text, and there is more than one core. */
+const percentilesQuestion = (told: Told): Question<z.infer<typeof percentilesRow>> => ({
+  id: 'session_percentiles',
+  ...toldSql(told, { percentiles: FAMILIES_SQL }),
+  row: percentilesRow,
 })
 
-const qualityRow = metricsRow.extend({
+const qualityRow = z.object({
   ...behind,
+  metrics: z.array(z.number().nullable()),
   context: z.array(known),
   known_startup_ms: z.number().nullable(),
   known_end_reason: endReason,
@@ -101,7 +102,7 @@ const qualityQuestion = (told: Told): Question<z.infer<typeof qualityRow>> => ({
     known_end_reason: 'toString(end_reason)',
     state: STATE,
     clock_shifted: 'clock_shifted_events',
-    metrics: everyMetricSql(true, told.window.tier, HALVES[1]),
+    metrics: everyMetricSql(true, told.window.tier, OTHER_IDS),
   }),
   row: qualityRow,
 })
@@ -117,6 +118,7 @@ WHERE t10 IN (${moment('first')}, ${moment('last')}) AND kind IN ${EVENT_KINDS} 
 HAVING min(t10) = ${moment('first')} AND max(t10) = ${moment('last')}`,
   params: { id, first, last },
   row: boundsRow,
+  reads_little: true,
 })
 
 /** @throws Mistake where no tier has the session */
@@ -131,7 +133,7 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
   const told = { window, cut: cutOf(window, settled), condition, whole }
   const [[quality], [percentiles], [bounds], fresh] = await Promise.all([
     desk.ask(qualityQuestion(told)),
-    desk.ask(metricsQuestion(told, HALVES[0])),
+    desk.ask(percentilesQuestion(told)),
     desk.ask(boundsQuestion(session_id, life)),
     freshOf(desk, fitting, settled),
   ])
@@ -139,8 +141,8 @@ export async function summarise(desk: Desk, session_id: string): Promise<Answer<
   const { first_ms, last_ms } = bounds ?? { first_ms: life.first * 1_000, last_ms: life.last * 1_000 }
   const { state } = quality
   const metrics = Object.fromEntries([
-    ...HALVES[0].map((id, i) => [id, percentiles?.metrics[i] ?? null]),
-    ...HALVES[1].map((id, i) => [id, quality.metrics[i] ?? null]),
+    ...familyValues(percentiles?.percentiles ?? []),
+    ...OTHER_IDS.map((id, i) => [id, quality.metrics[i] ?? null]),
   ]) as Summary['metrics']
   const summary: Summary = {
     session_id,

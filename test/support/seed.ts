@@ -7,6 +7,7 @@ import type { QualityEvent } from '../../ingest/contract/events.ts'
 import type { Refusal } from '../../ingest/contract/refusal.ts'
 import { Batch, insertBatch, storedPartitions } from '../../ingest/store/batch.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
+import { CUBE, settleCube } from '../../ingest/store/cube.ts'
 import { claim, type Lease } from '../../ingest/store/owner.ts'
 import { COARSER_TIERS, due10s, dueCoarser, settle, TIERS } from '../../ingest/store/settle.ts'
 
@@ -69,7 +70,7 @@ export class Seed {
   }
 }
 
-/** Settles whatever is due at or after `since` (epoch seconds): ten seconds first, then of each coarser tier what has ended by `until`. */
+/** Settles whatever is due at or after `since` (epoch seconds): ten seconds first, then of each coarser tier, and of the cube, what has ended by `until`. */
 export async function settleAll(store: Store, since: number, until = Number.POSITIVE_INFINITY): Promise<void> {
   await settle(store, '10s', await due10s(store, since))
   for (const tier of COARSER_TIERS) {
@@ -80,6 +81,11 @@ export async function settleAll(store: Store, since: number, until = Number.POSI
       due.filter(({ t }) => t + TIERS[tier].seconds <= until),
     )
   }
+  const minutes = await dueCoarser(store, CUBE, since)
+  await settleCube(
+    store,
+    minutes.filter(({ t }) => t + TIERS.minute.seconds <= until),
+  )
 }
 
 /** A key for the API, and the hash by which it is known. */

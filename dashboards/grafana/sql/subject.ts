@@ -5,11 +5,11 @@
 import { type Condition, DIMENSIONS } from '../../../query/metrics/filter.ts'
 import type { Subject } from '../../../query/metrics/questions.ts'
 
-const about = (condition: Condition): Subject => ({
+const about = (condition: Omit<Condition, 'dimensions'>): Subject => ({
   // Of a window only the tier shows in the text: that of hours has a place for every tier, and a span that is empty where it is not read.
   window: { from: 0, to: 0, tier: 'hour', step_s: undefined, now_ms: 0 },
-  cut: { hours_from: 0, hours_to: 0, minute: 0 },
-  condition,
+  cut: { hours_from: 0, hours_to: 0, minute: 0, cube_to: 0, holes: [] },
+  condition: { ...condition, dimensions: [] },
 })
 
 /** Those whom the variables at the top choose; a variable that says All is no condition. */
