@@ -56,6 +56,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'query/abr',
   ],
   'dashboards/console': ['query/client.ts', 'query/metrics', 'query/http'],
+  'dashboards/grafana': [
+    'ingest/runtime',
+    'ingest/store',
+    'query/metrics',
+    'query/comparisons',
+    'query/annotations',
+    'query/sessions',
+    'query/pipeline',
+  ],
 }
 const room = (file: string): string => file.split('/').slice(0, 2).join('/')
 const isOurs = (target: string): boolean => FOLDERS.some(folder => target.startsWith(`${folder}/`))

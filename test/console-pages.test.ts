@@ -148,7 +148,7 @@ describe('what is shown', () => {
     })
     const rows = await page.locator('table.sessions tbody th code').allTextContents()
     expect(rows).toEqual(data.map(({ session_id }) => String(session_id).slice(0, 8)))
-    const first = await page.locator('table.sessions tbody tr').first().locator('td').nth(2).textContent()
+    const first = await page.locator('table.sessions tbody tr').first().locator('td').nth(0).textContent()
     const metrics = (data[0]?.metrics ?? {}) as Record<string, number>
     expect(first).toBe(`${digits(metrics.freeze_time_pct ?? 0)}\u00a0%`)
     await context.close()

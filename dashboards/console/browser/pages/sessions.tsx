@@ -95,16 +95,16 @@ function SessionTable({ sessions, order }: { readonly sessions: Listed['data']; 
         <thead>
           <tr>
             <th scope="col">session</th>
-            <th scope="col">begun</th>
-            <th scope="col" class="number">
-              played
-            </th>
             {columns.map(({ id, title }) => (
               <th key={id} scope="col" class="number" aria-sort={id === order ? 'descending' : undefined}>
                 {title}
                 {id === order ? ' ▾' : ''}
               </th>
             ))}
+            <th scope="col">begun</th>
+            <th scope="col" class="number">
+              played
+            </th>
             <th scope="col">whose</th>
           </tr>
         </thead>
@@ -116,13 +116,13 @@ function SessionTable({ sessions, order }: { readonly sessions: Listed['data']; 
                   <code>{session_id.slice(0, 8)}</code>
                 </Go>
               </th>
-              <td>{moment(first_seen_at)}</td>
-              <td class="number">{length(played_s * 1_000)}</td>
               {columns.map(({ id, unit }) => (
                 <td key={id} class="number">
                   {saying(values[id], unit)}
                 </td>
               ))}
+              <td>{moment(first_seen_at)}</td>
+              <td class="number">{length(played_s * 1_000)}</td>
               <td class="whose">
                 {[context.game, context.isp, context.access, context.region, context.client_version]
                   .filter(value => value !== null)
