@@ -7,7 +7,8 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY ingest ingest
 COPY query query
-RUN npm run build
+COPY dashboards/console dashboards/console
+RUN npm run build && npm run console
 RUN cp -r ingest/store/schema dist/ingest/store/schema
 
 FROM node:20.20-bookworm-slim AS packages
