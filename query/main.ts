@@ -43,7 +43,8 @@ new Command('query')
       console.error(
         error instanceof ConfigError ? error.message : `query: ${error instanceof Error ? error.message : error}`,
       )
-      process.exitCode = 1
+      // The follower and its sockets would keep the process alive.
+      process.exit(1)
     }
   })
   .parseAsync()

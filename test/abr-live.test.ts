@@ -4,7 +4,6 @@
  */
 
 import { readFileSync } from 'node:fs'
-import { Kafka, logLevel } from 'kafkajs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { BitrateEvent, FrameTimesEvent, QualityEvent } from '../ingest/contract/events.ts'
 import { createKafkaSender, type KafkaSender } from '../ingest/emit/kafka.ts'
@@ -14,6 +13,7 @@ import { devKeyFile, openKeys } from '../query/http/keys.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { RETENTION } from './support/seed.ts'
 import { sharedServices, startApi, stopServices, temporaryDirectory, unique } from './support/services.ts'
+import { createTopic } from './support/topic.ts'
 import { until } from './support/verify.ts'
 
 const DEADLINE_MS = 60_000
@@ -80,11 +80,7 @@ async function whileSpeaking(n: number, holds: () => Promise<void>): Promise<voi
 beforeAll(async () => {
   const database = unique('abr')
   await migrate({ ...clickhouse, database }, RETENTION)
-  const admin = new Kafka({ brokers: [brokers], logLevel: logLevel.NOTHING }).admin()
-  await admin.connect()
-  const configEntries = [{ name: 'message.timestamp.type', value: 'LogAppendTime' }]
-  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: 3, configEntries }] })
-  await admin.disconnect()
+  await createTopic(brokers, topic, 3)
   sender = createKafkaSender({ brokers: [brokers], topic })
   await sender.connect()
   // Before the API starts: it is ready only once it knows of them.

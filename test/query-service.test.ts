@@ -14,6 +14,7 @@ import { devKeyFile, openKeys } from '../query/http/keys.ts'
 import { apiOver } from './support/app.ts'
 import { keyFor, RETENTION } from './support/seed.ts'
 import { sharedServices, temporaryDirectory, unique } from './support/services.ts'
+import { createTopic } from './support/topic.ts'
 
 const { key, hash } = keyFor('service tests')
 const authorization = `Bearer ${key}`
@@ -188,6 +189,8 @@ describe('the process', () => {
     const ended = new Promise<number | null>(resolve => child.on('exit', resolve))
     return { run, ended }
   }
+  /** At moments of their own. */
+  const BESIDE = new Set(['request', 'following', 'priors_not_read'])
   const freePort = () =>
     new Promise<number>(resolve => {
       const server = createServer().listen(0, '127.0.0.1', () => {
@@ -220,7 +223,10 @@ describe('the process', () => {
 
   test('starts before its store is there, answers when it comes, and ends when told to', async () => {
     const [port, DATA_DIR] = [await freePort(), temporaryDirectory()]
-    const { url, password } = sharedServices().clickhouse
+    const { clickhouse, brokers } = sharedServices()
+    const { url, password } = clickhouse
+    const KAFKA_TOPIC = unique('service')
+    await createTopic(brokers, KAFKA_TOPIC)
     const { run, ended } = start([], {
       HTTP_PORT: String(port),
       DATA_DIR,
@@ -228,6 +234,8 @@ describe('the process', () => {
       CLICKHOUSE_PORT: new URL(url).port,
       CLICKHOUSE_PASSWORD: '',
       CLICKHOUSE_DATABASE: database,
+      KAFKA_BROKERS: brokers,
+      KAFKA_TOPIC,
     })
     const status = async (path: string) => {
       const authorization = existsSync(devKeyFile(DATA_DIR))
@@ -254,7 +262,7 @@ describe('the process', () => {
         .trim()
         .split('\n')
         .map(line => JSON.parse(line).event)
-        .filter(event => event !== 'request'),
+        .filter(event => !BESIDE.has(event)),
     ).toEqual(['query_started', 'store_not_ready', 'store_unavailable', 'store_ready', 'stopping', 'stopped'])
   })
 })
