@@ -56,7 +56,7 @@ function typeOf(text: string): Type {
   return { name, inner: NESTING.includes(name) ? types.map(typeOf) : [], size: Number(parts[0] ?? 0) }
 }
 
-const decimalBits = (digits: number): number => [9, 18, 38, 76].findIndex(most => digits <= most) * 32 + 32
+const decimalBits = (digits: number): number => 32 * 2 ** [9, 18, 38, 76].findIndex(most => digits <= most)
 
 class Reader {
   readonly bytes: Buffer
