@@ -74,9 +74,10 @@ export function adviceOn(
   // A broker's clock may be ahead of ours; nothing is younger than now.
   const age_ms = live ? Math.max(0, now_ms - live.as_of_ms) : null
   const stale = age_ms === null || age_ms > stale_after_ms
+  const seen = standing && seenFor(standing, age_ms ?? 0)
   // By what it said itself: silence may as well be ours.
-  const safe = safeDefault(ladder, live?.state, standing)
-  const fresh = recommend(ladder, stale ? undefined : state, prior, standing)
+  const safe = safeDefault(ladder, live?.state, seen)
+  const fresh = recommend(ladder, stale ? undefined : state, prior, seen)
   return {
     session_id,
     as_of: live ? new Date(live.as_of_ms).toISOString() : null,
@@ -92,6 +93,15 @@ export function adviceOn(
     prior: prior ?? null,
   }
 }
+
+/**
+ * For how long the evidence has seen the caller there. For what was heard before the last switch one step was made already: whoever asks
+ * every second while nothing new is heard would go down a rung each time.
+ */
+const seenFor = (standing: Standing, age_ms: number): Standing => ({
+  ...standing,
+  since_ms: Math.max(0, standing.since_ms - age_ms),
+})
 
 /** Read every minute; so much later something is wrong. */
 const PRIORS_STALE_AFTER_MS = 10 * 60_000

@@ -122,14 +122,15 @@ const hasEvidence = (state: SessionState): boolean =>
 const isBad = (state: SessionState): boolean =>
   isFrozen(state) || (state.freeze_time_pct ?? 0) > 0 || (state.stutter_time_pct ?? 0) >= STUTTER_NO_GROWTH_PCT
 
-/** What to do where the state is too old to say: stay, one lower if the last that is known was bad already. Null: no rung is known. */
+/** What to do where the state is too old to say: stay, one lower if the last that is known of this rung was bad already. Null: no rung is known. */
 export function safeDefault(
   ladder: Ladder,
   state: SessionState | undefined,
-  standing: Pick<Standing, 'rung'> | undefined = standingOf(ladder, state),
+  standing: (Pick<Standing, 'rung'> & Partial<Standing>) | undefined = standingOf(ladder, state),
 ): Rung | null {
   const current = rungNamed(ladder, standing?.rung)
   if (!current) return null
-  const bad = state && (isBad(state) || (state.packet_loss_pct ?? 0) > LOSS_BACK_OFF_PCT)
+  const settled = (standing?.since_ms ?? SETTLING_MS) >= SETTLING_MS
+  const bad = settled && state && (isBad(state) || (state.packet_loss_pct ?? 0) > LOSS_BACK_OFF_PCT)
   return bad ? highestWithin(ladder, current.bitrate_kbps - 1) : current
 }
