@@ -19,6 +19,7 @@ import {
   type Window,
 } from '../query/metrics/range.ts'
 import { escaped } from '../query/pipeline/rejects.ts'
+import { FAMILIES, ofAnyShare, PERCENTILE_IDS } from '../query/sessions/percentiles.ts'
 import { RETENTION } from './support/seed.ts'
 
 const NOW = Date.UTC(2026, 10, 22, 19, 3, 7, 250)
@@ -210,6 +211,22 @@ describe('the catalogue', () => {
 
   test('asks for ten values beyond a percentile', () => {
     expect([0.5, 0.9, 0.95, 0.99, 0.999].map(fewestValues)).toEqual([20, 100, 200, 1_000, 10_000])
+  })
+})
+
+describe('percentiles asked together', () => {
+  test('are each one once, and of any other share what the catalogue says of theirs', () => {
+    expect(FAMILIES.flatMap(({ members }) => members).sort()).toEqual([...PERCENTILE_IDS].sort())
+    for (const { sql, members } of FAMILIES)
+      for (const id of members)
+        if (sql !== undefined)
+          expect(sql.replaceAll(/\bp\b/g, String(METRICS[id].percentile)), id).toBe(METRICS[id].value)
+    expect(FAMILIES.filter(({ members }) => members.length > 1).length).toBeGreaterThanOrEqual(6)
+  })
+
+  test('of which the share does not stand in the text are not taken for others', () => {
+    expect(ofAnyShare('max(frame_time_max_us)', 0.99)).toBeUndefined()
+    expect(ofAnyShare(METRICS.frame_time_p99_us.value, 0.5)).toBeUndefined()
   })
 })
 
