@@ -1,7 +1,6 @@
 /** What adaptive-bitrate logic is advised to do: properties over every ladder, state and trace. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { adviceOn } from '../query/abr/advice.ts'
 import { DEFAULT_LADDER, highestWithin, type Ladder, parseLadder } from '../query/abr/ladder.ts'
 import { dependableKbps, recommend, safeDefault } from '../query/abr/recommend.ts'
 import { type Available, type Prior, REASONS, type SessionState, type Standing } from '../query/abr/state.ts'
@@ -252,22 +251,6 @@ describe('a session that begins', () => {
 
 test('a rung that is none of the ladder is no place to stand', () => {
   expect(() => advised({}, { rung: 'of another ladder' })).toThrow('of another ladder')
-})
-
-test('while nothing new is heard, one step is made for what was bad, not one each time it is asked', () => {
-  const live = { state: { ...GOOD, open_frame_us: 400_000 }, context: {}, as_of_ms: 0, period_ms: 1_000 }
-  const priors = { priorOf: () => undefined }
-  for (const stale_after_ms of [500, 4_000, 60_000]) {
-    let standing = { ...SETTLED, rung: '1440p60-25m' }
-    const moves: string[] = []
-    for (let now_ms = 1_000; now_ms < 20_000; now_ms += 1_000) {
-      const knowledge = { ladder: LADDER, stale_after_ms, sessions: { of: () => live, heard_ms: now_ms }, priors }
-      const { rung } = adviceOn(knowledge, { session_id: 'any', context: {}, standing }, now_ms).recommendation
-      if (rung !== standing.rung) moves.push(rung)
-      standing = { ...standing, rung, since_ms: rung === standing.rung ? standing.since_ms + 1_000 : 1_000 }
-    }
-    expect(moves).toEqual([stale_after_ms === 500 ? '1080p60-15m' : '1080p60-10m'])
-  }
 })
 
 test('where the state is too old to say, a session stays; one lower if the last that is known was bad', () => {

@@ -75,9 +75,11 @@ export function adviceOn(
   const age_ms = live ? Math.max(0, now_ms - live.as_of_ms) : null
   const stale = age_ms === null || age_ms > stale_after_ms
   const seen = standing && seenFor(standing, age_ms ?? 0)
-  // By what it said itself: silence may as well be ours.
+  // By what it said itself. Silence is shown, and nobody climbs in it, but it takes nobody down: reports are late far more often than
+  // pictures stand, and of one that stands the client itself says so.
   const safe = safeDefault(ladder, live?.state, seen)
-  const fresh = recommend(ladder, stale ? undefined : state, prior, seen)
+  const fresh = recommend(ladder, stale ? undefined : live?.state, prior, seen)
+  const waits = state !== live?.state && fresh.reason === 'climb'
   return {
     session_id,
     as_of: live ? new Date(live.as_of_ms).toISOString() : null,
@@ -88,7 +90,7 @@ export function adviceOn(
     completeness_pct: state?.completeness_pct ?? null,
     freeze_in_progress: state ? isFrozen(state) : null,
     safe_default: safe && stepOf(safe),
-    recommendation: live && stale && safe ? { ...stepOf(safe), reason: STALE } : fresh,
+    recommendation: live && (stale || waits) && safe ? { ...stepOf(safe), reason: stale ? STALE : 'hold' } : fresh,
     state: state ?? null,
     prior: prior ?? null,
   }
