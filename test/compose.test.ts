@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { parse } from 'yaml'
 import { z } from 'zod'
+import { buildConsole } from '../dashboards/console/build.ts'
 import { files } from '../dashboards/grafana/files.ts'
 import { DASHBOARDS_PATH } from '../dashboards/grafana/provisioning.ts'
 import { PLUGIN, PLUGIN_VERSION } from '../dashboards/grafana/query.ts'
@@ -152,6 +153,7 @@ describe('Dockerfile', () => {
     ])
     cpSync(join(ROOT, 'ingest/store/schema'), join(image, 'dist/ingest/store/schema'), { recursive: true })
     cpSync(join(ROOT, 'package.json'), join(image, 'package.json'))
+    await buildConsole(join(image, 'dist/console'))
     for (const path of productionPackages()) {
       mkdirSync(join(image, dirname(path)), { recursive: true })
       execFileSync('cp', ['-al', join(ROOT, path), join(image, path)])
@@ -187,6 +189,8 @@ describe('Dockerfile', () => {
       await Promise.all(running.map(child => child.exitCode ?? once(child, 'exit')))
     })
     for (const port of [http, vitals]) await ready(`http://127.0.0.1:${port}/readyz`, running)
+    const page = await fetch(`http://127.0.0.1:${http}/`)
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, expect.stringContaining('text/html')])
   })
 })
 
