@@ -69,8 +69,8 @@ export interface Fleet {
   readonly recent: { readonly from_ms: number; readonly to_ms: number }
 }
 
-/** Enough for a fifth percentile of opinion scores, and for a 95th of startups. */
-const [SESSIONS, STARTS] = [22, 220]
+/** Enough for a fifth percentile of opinion scores and for an interval over sessions, and for a 95th of startups. */
+const [SESSIONS, STARTS] = [32, 220]
 const HALF_STEP_MS = HOUR_MS
 
 /** A few sessions now, some five hours ago, some nineteen days ago. Now is in the middle of a step of two hours, which no test then divides. */

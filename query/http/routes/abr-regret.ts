@@ -46,8 +46,9 @@ const difference = z.object({
 })
 const comparison = z
   .object({
-    a: policyRegret.nullable().openapi({ description: 'Null: no decision of it in the range' }),
-    b: policyRegret.nullable(),
+    /** Null: no decision of it in the range. As a union: `nullable` of what is named elsewhere becomes an object and a null at once. */
+    a: z.union([policyRegret, z.null()]),
+    b: z.union([policyRegret, z.null()]),
     regret: ofEach(() => difference),
     rounds: z.number().int().openapi({ description: 'How often sessions were drawn again for the intervals' }),
   })
