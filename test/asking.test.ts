@@ -9,6 +9,7 @@ import { Busy, createLane, type LaneBounds } from '../query/metrics/lanes.ts'
 import { Mistake } from '../query/metrics/mistake.ts'
 import type { Ask, Question } from '../query/metrics/question.ts'
 import { createSharing } from '../query/metrics/sharing.ts'
+import { groupedSql } from '../query/metrics/sql.ts'
 
 const HOUR = 3_600
 const CELLS = 'quality_per_10s_v1'
@@ -42,6 +43,20 @@ describe('the rows a question reads', () => {
     expect(rows(`SELECT FROM ${CELLS} WHERE session_id IN {is:Array(UUID)}`, { from: 0, to: HOUR })).toBe(72)
     expect(rows(`SELECT FROM ${CELLS} WHERE session_id NOT IN {not:Array(UUID)}`, { from: 0, to: HOUR })).toBe(3_600)
     expect(rows(`SELECT FROM ${CELLS}`, { since: 0 })).toBe(0)
+  })
+
+  test('are minutes only as far as they stand in for the cube, where that is asked', () => {
+    const params = { from: 0, to: 11 * HOUR, cube_to: 10 * HOUR, cut: 11 * HOUR, holes: [] }
+    const asked = (whole: boolean) =>
+      groupedSql({
+        tier: 'minute',
+        where: { sql: '1', session_sql: '1' },
+        cube: { dimension: 'isp', whole },
+        keys: { isp: 'isp' },
+        values: { frames: 'frames' },
+      })
+    expect([rows(asked(true), params), rows(asked(false), params)]).toEqual([0, 600])
+    expect(rows(`${asked(false)} INNER JOIN (SELECT FROM ${MINUTES})`, params)).toBe(600 + 6_600)
   })
 
   test('grow with the range, and add up over its parts', () => {

@@ -5,7 +5,6 @@
  */
 import { z } from 'zod'
 import type { Params } from '../../ingest/store/clickhouse.ts'
-import { CUBE_TABLE } from '../../ingest/store/cube.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import { Mistake } from './mistake.ts'
 import type { Ask, Question } from './question.ts'
@@ -30,6 +29,8 @@ const EVENT_WEIGHTS = { with_frames: 4, without: 0.05 } as const
 /** Of a question about sessions by their ids, which indexes find. */
 const BY_SESSION = /\bsession_id (=|IN) \{/
 const SESSION_SHARE = 0.02
+/** By which minutes that stand in for the cube are chosen, each time they do. */
+const STANDING_IN = 'toUnixTimestamp(t) IN {holes'
 
 export const ROWS_MAX = 200_000_000
 /** From here on a question takes long enough to be in somebody's way. */
@@ -74,8 +75,8 @@ export function rowsToRead({ sql, params }: Pick<Question<unknown>, 'sql' | 'par
       return times * weight * rowsIn(ledger, table, from, to)
     }
     if (table !== TIERS.minute.table) return times * rowsOf(table)
-    // The cube's own rows are few; each part of a question that reads them (naming them twice) names the cells that stand in for the rest.
-    const standing = (sql.split(CUBE_TABLE).length - 1) / 2
+    // The cube's own rows are few; what counts is the cells that stand in for the rest.
+    const standing = sql.split(STANDING_IN).length - 1
     return (times - standing) * rowsOf(table) + standing * rowsIn(ledger, table, given('cube_to', to), given('cut', to))
   }
   const rows = [EVENTS, ...CELLS].reduce((sum, table) => sum + over(table), 0)

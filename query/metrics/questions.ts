@@ -31,7 +31,10 @@ export interface Subject {
   readonly cube?: CubeDimension | undefined
 }
 
-export const grouping = ({ window, condition, cube }: Subject) => ({ tier: window.tier, where: condition, cube })
+export const grouping = ({ window, cut, condition, cube: dimension }: Subject) => {
+  const whole = cut.cube_to >= window.to && cut.holes.length === 0
+  return { tier: window.tier, where: condition, cube: dimension === undefined ? undefined : { dimension, whole } }
+}
 export const paramsOf = ({ window: { from, to, tier }, cut, condition, cube }: Subject) => ({
   from,
   to,

@@ -48,19 +48,29 @@ export function cellsOf(tier: AnswerTier, columns: readonly string[], where: Whe
 const settledSql = (table: string, range: string, columns: readonly string[], where: Where): string =>
   `SELECT ${list(columns)} FROM ${table} FINAL WHERE ${range} AND (${where.sql})`
 
+/** What is asked of the cube: rows of one dimension, which know the whole range or have cells stand in for some of it. */
+export interface CubeRows {
+  readonly dimension: CubeDimension
+  readonly whole: boolean
+}
+
 /**
  * Minutes without their sessions, with `cells`, how many each stands for: rows of the cube from `from` to `cube_to` but for the minutes
- * in `holes`, where it is behind; there, and from `cube_to` on, cells stand in.
+ * in `holes`, where it is behind; there, and from `cube_to` on, cells stand in. Not named where there is nothing to stand in for: half of
+ * what a question costs is reading its text.
  */
-function cubeOf(dimension: CubeDimension, columns: readonly string[], where: Where): string {
+function cubeOf({ dimension, whole }: CubeRows, columns: readonly string[], where: Where): string {
   const others = columns.filter(name => name !== dimension)
   const keyed = dimension === EVERYBODY ? [] : [dimension]
-  const rows = `dimension = '${dimension}' AND ${range('t', 'from', 'cube_to')} AND toUnixTimestamp(t) NOT IN {holes:Array(UInt32)}`
+  const known = `dimension = '${dimension}' AND ${range('t', 'from', 'cube_to')}`
+  const rows = whole ? known : `${known} AND toUnixTimestamp(t) NOT IN {holes:Array(UInt32)}`
   const values = keyed.map(name => `value AS ${name}`)
   const single = ['t', ...keyed, '1 AS cells', ...others]
   const standIn = `${range('t', 'from', 'cut')} AND (t >= ${moment('cube_to')} OR toUnixTimestamp(t) IN {holes:Array(UInt32)})`
+  const cube = `SELECT ${list(['t', ...values, 'cells', ...others])} FROM ${CUBE_TABLE} FINAL WHERE ${rows} AND ${lastSettled(rows)} AND (${where.sql})`
+  if (whole) return `(${cube})`
   return `(${[
-    `SELECT ${list(['t', ...values, 'cells', ...others])} FROM ${CUBE_TABLE} FINAL WHERE ${rows} AND ${lastSettled(rows)} AND (${where.sql})`,
+    cube,
     settledSql(TIERS.minute.table, standIn, single, where),
     settledSql(TIERS['10s'].table, range('t', 'cut', 'to'), single, where),
   ].join(' UNION ALL ')})`
@@ -101,7 +111,7 @@ export interface Grouping {
   readonly tier: AnswerTier
   readonly where: Where
   /** Of what the cube knows: its rows of this dimension instead of cells. Only of minutes, by that dimension at most, and session-free. */
-  readonly cube?: CubeDimension | undefined
+  readonly cube?: CubeRows | undefined
   /** Name → expression over a cell's `t` and dimensions. */
   readonly keys: Readonly<Record<string, string>>
   /** Name → expression over a merged cell (see `catalogue.ts`). A column's name may only stand for that very column. */
