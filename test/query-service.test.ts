@@ -190,7 +190,7 @@ describe('the process', () => {
     return { run, ended }
   }
   /** At moments of their own. */
-  const BESIDE = new Set(['request', 'following', 'priors_not_read'])
+  const BESIDE = new Set(['request', 'following', 'follower_waits', 'follower_failed', 'priors_not_read'])
   const freePort = () =>
     new Promise<number>(resolve => {
       const server = createServer().listen(0, '127.0.0.1', () => {
