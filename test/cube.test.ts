@@ -216,7 +216,7 @@ const cubeRows = async (from: number) => {
   const where = `t >= toDateTime(${from / 1_000}, 'UTC') AND t < toDateTime(${(from + HOUR_MS) / 1_000}, 'UTC')`
   const found = await store.query<{ row: string }>(
     `SELECT toString(tuple(t, dimension, value, cells, ${CUBE_COLUMNS.join(', ')})) AS row
-     FROM ${CUBE_TABLE} FINAL WHERE ${where} AND ${lastSettled(where)} ORDER BY row`,
+     FROM ${lastSettled(['t', 'dimension', 'value', 'cells', ...CUBE_COLUMNS], where)} ORDER BY row`,
   )
   return found.map(({ row }) => row)
 }

@@ -25,9 +25,11 @@ export const CUBE_COLUMNS = Object.keys(CELL_COLUMNS).filter(
 
 const MINUTE_S = TIERS.minute.seconds
 const moment = (name: string): string => `toDateTime({${name}:UInt32}, 'UTC')`
-/** Of a minute's rows those that count. `where` chooses whole minutes of one dimension, or of all. */
-export const lastSettled = (where: string): string =>
-  `(t, settled_at) IN (SELECT t, max(settled_at) FROM ${CUBE_TABLE} WHERE ${where} GROUP BY t)`
+/** Of a minute's rows those that count, to select from. `where` chooses whole minutes of one dimension, or of all. (Half of what `IN` costs.) */
+export const lastSettled = (columns: readonly string[], where: string): string =>
+  `(SELECT * FROM (
+      SELECT ${columns.join(', ')}, settled_at, max(settled_at) OVER (PARTITION BY t) AS last_settled FROM ${CUBE_TABLE} FINAL WHERE ${where}
+    ) WHERE settled_at = last_settled)`
 
 const MERGED = CUBE_COLUMNS.map(name => `${CELL_COLUMNS[name]?.fromCells(name)} AS cube_${name}`)
 /** Keys that a grouping leaves out are '' in its rows, so that all of them together are the one it has. */

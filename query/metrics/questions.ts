@@ -8,7 +8,7 @@ import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type Metric, type M
 import { type Condition, DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'
 import type { Window } from './range.ts'
-import { cellsOf, groupedSql, isSessionFree, moment } from './sql.ts'
+import { cellsOf, groupedSql, isSessionFree, moment, readsHistograms } from './sql.ts'
 
 /**
  * Where a tier stands in for a coarser one, in epoch seconds: hours are taken from `hours_from` to `hours_to`, minutes up to `minute`;
@@ -237,11 +237,11 @@ export function breakdownQuestion(
   limit: number,
 ): Question<BreakdownRow> {
   const values = { ...valueAndCount(metric, subject), frames: 'frames', bad: metric.bad ?? 'NULL' }
-  const asked = cubed(subject, by, Object.values(values))
+  // The cube does not know whose its rows are: how many there were is asked of cells, and so is the rest where that is but a few numbers more.
+  const asked = readsHistograms(Object.values(values)) ? cubed(subject, by, Object.values(values)) : subject
   const grouped = (of: Subject, what: Record<string, string>): string =>
     groupedSql({ ...grouping(of), keys: keysOf(by), values: what })
   const sessions = { sessions: 'sessions' }
-  // The cube does not know whose its rows are: how many there were is asked of cells.
   const groups =
     asked === subject
       ? grouped(subject, { ...values, ...sessions })

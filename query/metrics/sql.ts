@@ -4,7 +4,7 @@
  */
 import { SOURCES } from '../../ingest/contract/events.ts'
 import { CELL_COLUMNS, cellsFromEvents, SEQ_COLUMNS } from '../../ingest/store/cells.ts'
-import { CUBE_TABLE, type CubeDimension, EVERYBODY, lastSettled } from '../../ingest/store/cube.ts'
+import { type CubeDimension, EVERYBODY, lastSettled } from '../../ingest/store/cube.ts'
 import { SESSIONS_TABLE } from '../../ingest/store/sessions.ts'
 import { TIERS } from '../../ingest/store/settle.ts'
 import type { AnswerTier } from './catalogue.ts'
@@ -67,7 +67,8 @@ function cubeOf({ dimension, whole }: CubeRows, columns: readonly string[], wher
   const values = keyed.map(name => `value AS ${name}`)
   const single = ['t', ...keyed, '1 AS cells', ...others]
   const standIn = `${range('t', 'from', 'cut')} AND (t >= ${moment('cube_to')} OR toUnixTimestamp(t) IN {holes:Array(UInt32)})`
-  const cube = `SELECT ${list(['t', ...values, 'cells', ...others])} FROM ${CUBE_TABLE} FINAL WHERE ${rows} AND ${lastSettled(rows)} AND (${where.sql})`
+  const columnsOfRows = ['t', ...keyed.map(() => 'value'), 'cells', ...others]
+  const cube = `SELECT ${list(['t', ...values, 'cells', ...others])} FROM ${lastSettled(columnsOfRows, rows)} WHERE ${where.sql}`
   if (whole) return `(${cube})`
   return `(${[
     cube,
@@ -106,6 +107,10 @@ const mentioned = (expressions: readonly string[], names: readonly string[]): st
 export const isSessionFree = (expressions: readonly string[]): boolean =>
   mentioned(expressions, [...Object.keys(PER_SESSION), ...Object.keys(COUNTED)]).every(name => name === CELLS) &&
   mentioned(expressions, SEQ_COLUMNS).length === 0
+
+/** Whether they read maps, whose unpacking is most of what reading cells costs. */
+export const readsHistograms = (expressions: readonly string[]): boolean =>
+  mentioned(expressions, Object.keys(CELL_COLUMNS)).some(name => CELL_COLUMNS[name]?.type.startsWith('Map'))
 
 export interface Grouping {
   readonly tier: AnswerTier
