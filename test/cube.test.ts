@@ -127,9 +127,11 @@ async function expectTheSame(asked: Subject, by: Dimension): Promise<void> {
       (of: Subject) => overallQuestion(METRICS[id], of),
       (of: Subject) => timeseriesQuestion(METRICS[id], of, 60, [], 10),
       (of: Subject) => timeseriesQuestion(METRICS[id], of, 60, [by], 2),
-      (of: Subject) => breakdownQuestion(METRICS[id], of, [by], 'value', 10),
       (of: Subject) => modelQuestion(METRICS[id], of),
     ]),
+    ...(['frame_time_p50_us', 'frame_time_p99_us'] satisfies MetricId[]).map(
+      id => (of: Subject) => breakdownQuestion(METRICS[id], of, [by], 'value', 10),
+    ),
   ]
   for (const question of questions) {
     const [ofCube, ofThem] = [question(asked), question(cells)]
@@ -187,6 +189,8 @@ describe('what the cube answers', () => {
     expect(isCubed(await subject(from, [`session_id:${sessionId(1)}`]), [])).toBeUndefined()
     for (const id of ['sessions', 'good_session_pct', 'completeness_pct', 'start_failure_pct'] satisfies MetricId[])
       expect(isCubed(asked, [], id), id).toBeUndefined()
+    const ofSums = breakdownQuestion(METRICS.fps_avg, asked, ['isp'], 'value', 10)
+    expect(ofSums.sql, 'whose sessions are counted in cells anyway').not.toContain(CUBE_TABLE)
     const barely = { ...asked, cut: { ...asked.cut, cube_to: asked.window.from + 2 * 60 } }
     expect(isCubed(barely, [])).toBeUndefined()
   })
