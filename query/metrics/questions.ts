@@ -107,10 +107,14 @@ export type BehindRow = z.infer<typeof behindRow>
 
 /** What is behind an answer; apart from its values, since it merges by session and they are faster without. No row: nothing. */
 export function behindQuestion(subject: Subject): Question<BehindRow> {
-  const one = asOne(subject)
+  const one = subject.condition.one_session ? subject : asOne(subject)
   return {
     id: 'behind',
-    sql: groupedSql({ ...grouping(one), keys: {}, values: { ...BEHIND_SQL, ...cellsBehind(subject) } }),
+    sql: groupedSql({
+      ...grouping(one),
+      keys: {},
+      values: { ...BEHIND_SQL, ...(one === subject ? {} : cellsBehind(subject)) },
+    }),
     params: paramsOf(one),
     row: behindRow,
   }
