@@ -2,24 +2,9 @@
 import { expect, test } from 'vitest'
 import { adviceOn } from '../query/abr/advice.ts'
 import { DEFAULT_LADDER, parseLadder } from '../query/abr/ladder.ts'
-import type { SessionState, Standing } from '../query/abr/state.ts'
+import { good, SETTLED } from './support/advised.ts'
 
 const LADDER = parseLadder(DEFAULT_LADDER)
-const SETTLED: Standing = { rung: '1080p60-10m', since_ms: 30_000, switches_last_minute: 0 }
-/** Ten good seconds with so much available. */
-const good = (kbps: number): SessionState => ({
-  ...{ bitrate_avg_kbps: 9_000, target_bitrate_kbps: 10_000, rung: SETTLED.rung, samples: 10, completeness_pct: 100 },
-  available_kbps: { last: kbps, harmonic_mean: kbps, ewma_3s: kbps, ewma_9s: kbps, stdev: 0, error_max_5: 0 },
-  ...{
-    rtt_p50_us: 20_000,
-    jitter_p50_us: 500,
-    packet_loss_pct: 0,
-    fps_avg: 60,
-    frame_time_p95_us: 17_000,
-    mos_avg: 4.1,
-  },
-  ...{ late_frame_pct: 0, stutter_time_pct: 0, freeze_time_pct: 0, open_frame_us: 8_000 },
-})
 
 test('while nothing new is heard, one step is made for what was bad, not one each time it is asked', () => {
   const live = { state: { ...good(12_000), open_frame_us: 400_000 }, context: {}, as_of_ms: 0, period_ms: 1_000 }

@@ -5,29 +5,13 @@ import { DEFAULT_LADDER, highestWithin, type Ladder, parseLadder } from '../quer
 import { dependableKbps, recommend, safeDefault } from '../query/abr/recommend.ts'
 import { type Available, type Prior, REASONS, type SessionState, type Standing } from '../query/abr/state.ts'
 import { chance } from '../query/statistics/weights.ts'
+import { available, good, SETTLED } from './support/advised.ts'
 
 const LADDER = parseLadder(DEFAULT_LADDER)
-const available = (kbps: number, error: number | null = 0): Available => ({
-  ...{ last: kbps, harmonic_mean: kbps, ewma_3s: kbps, ewma_9s: kbps, stdev: 0, error_max_5: error },
-})
 const UNREPORTED: Available = {
   ...{ last: null, harmonic_mean: null, ewma_3s: null, ewma_9s: null, stdev: null, error_max_5: null },
 }
-/** Ten good seconds. */
-const GOOD: SessionState = {
-  ...{ bitrate_avg_kbps: 9_000, target_bitrate_kbps: 10_000, available_kbps: available(12_000), rung: '1080p60-10m' },
-  ...{
-    rtt_p50_us: 20_000,
-    jitter_p50_us: 500,
-    packet_loss_pct: 0,
-    fps_avg: 60,
-    frame_time_p95_us: 17_000,
-    mos_avg: 4.1,
-  },
-  ...{ late_frame_pct: 0, stutter_time_pct: 0, freeze_time_pct: 0, open_frame_us: 8_000, samples: 10 },
-  completeness_pct: 100,
-}
-const SETTLED: Standing = { rung: '1080p60-10m', since_ms: 30_000, switches_last_minute: 0 }
+const GOOD = good(12_000)
 const NOBODY: Prior = {
   ...{ p10_kbps: null, p25_kbps: null, p50_kbps: null, p75_kbps: null, p90_kbps: null, rtt_p50_us: null },
   ...{ packet_loss_pct: null, start_bitrate_kbps: null, cap_kbps: null, level: 'global', levels: [] },

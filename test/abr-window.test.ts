@@ -5,10 +5,10 @@ import type { BitrateEvent, FrameTimesEvent } from '../ingest/contract/events.ts
 import { stateOf } from '../query/abr/live.ts'
 import { type Figures, LiveWindow } from '../query/abr/window.ts'
 import type { MetricId } from '../query/metrics/catalogue.ts'
-import { chance } from '../query/statistics/weights.ts'
 import { eventOf } from './support/events.ts'
 import { deliveredOf, session } from './support/players.ts'
 import { recomputed, type Stored } from './support/recompute.ts'
+import { shuffled } from './support/shuffled.ts'
 
 const FROM = 1_700_000_000_000
 const WINDOW_MS = 10_000
@@ -23,14 +23,6 @@ function windowOf(stored: readonly Pick<Stored, 'event' | 'at_ms'>[]): LiveWindo
 function ofTheWindow(figures: Figures): Partial<Figures> {
   const { available_ewma_3s_kbps, available_ewma_9s_kbps, available_error_max_5, ...rest } = figures
   return rest
-}
-
-function shuffled<T>(values: readonly T[], seed: number): T[] {
-  const dice = chance(seed)
-  return values
-    .map(value => [dice(), value] as const)
-    .sort(([a], [b]) => a - b)
-    .map(([, value]) => value)
 }
 
 const EXACT = [

@@ -16,13 +16,13 @@ import { ANSWER_TIERS, type AnswerTier, METRIC_IDS, METRICS, type MetricId } fro
 import { createAsk } from '../query/metrics/question.ts'
 import { everyMetricSql } from '../query/metrics/questions.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
-import { chance } from '../query/statistics/weights.ts'
 import { type App, apiOver } from './support/app.ts'
 import { sessionId } from './support/events.ts'
 import { deliveredOf, session, uint } from './support/players.ts'
 import { framesOf, grouped, longestShare, recomputed, type Scores, type Stored, sum } from './support/recompute.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
 import { sharedServices, unique } from './support/services.ts'
+import { shuffled } from './support/shuffled.ts'
 
 const MINUTE_MS = 60_000
 const NOW = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS
@@ -132,14 +132,6 @@ function expectMetric(
   expect(Math.abs(actual - wanted), `${what}: ${actual}, not ${wanted}`).toBeLessThanOrEqual(
     tolerance * Math.abs(wanted),
   )
-}
-
-function shuffled<T>(values: readonly T[], seed: number): T[] {
-  const dice = chance(seed)
-  return values
-    .map(value => [dice(), value] as const)
-    .sort(([a], [b]) => a - b)
-    .map(([, value]) => value)
 }
 
 const gameOf = ({ event }: Stored): string => event.context.game ?? ''

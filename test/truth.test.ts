@@ -13,12 +13,12 @@ import { ANSWER_TIERS, type AnswerTier, type MetricId } from '../query/metrics/c
 import { percentileSql } from '../query/metrics/percentile.ts'
 import { bucketSeconds } from '../query/metrics/range.ts'
 import { groupedSql } from '../query/metrics/sql.ts'
-import { chance } from '../query/statistics/weights.ts'
 import { type App, apiOver } from './support/app.ts'
 import { sessionId } from './support/events.ts'
 import { Pipeline } from './support/pipeline.ts'
 import { keyFor } from './support/seed.ts'
 import { stopServices } from './support/services.ts'
+import { shuffled } from './support/shuffled.ts'
 import { verify } from './support/verify.ts'
 
 interface Capture {
@@ -83,14 +83,6 @@ function eventsOf({ id, target_fps, frame_time_us }: Session): FrameTimesEvent[]
 }
 
 const events = sessions.flatMap(eventsOf)
-
-function shuffled<T>(values: readonly T[], seed: number): T[] {
-  const dice = chance(seed)
-  return values
-    .map(value => ({ value, at: dice() }))
-    .sort((a, b) => a.at - b.at)
-    .map(({ value }) => value)
-}
 
 /** As an emitter hands them over, each time it does: stamped now. */
 const send = ({ sender }: Pipeline, handed: readonly FrameTimesEvent[]): Promise<void> =>
