@@ -101,19 +101,21 @@ describe('the state of a session', () => {
   })
 
   test('is its last ten seconds, stamped with its age', async () => {
-    await send(seconds(1, 3))
-    const { state, age_ms, stale, as_of, ...rest } = await untilTold(1, 'fresh', ({ stale }) => !stale)
-    expect(state).toMatchObject({
-      ...{ bitrate_avg_kbps: 9_900, target_bitrate_kbps: 10_000, rung: RUNG, samples: 10, completeness_pct: 100 },
-      ...{ packet_loss_pct: 0, late_frame_pct: 0, freeze_time_pct: 0, stutter_time_pct: 0, open_frame_us: 5_000 },
-      available_kbps: { last: 14_000, stdev: 0, error_max_5: expect.closeTo(0, 9) },
+    // Again while it holds not: on a machine that stands still for seconds the newest frame grows meanwhile, as it should.
+    await whileSpeaking(1, async () => {
+      const { state, age_ms, stale, as_of, ...rest } = await adviceOf(1)
+      expect(state).toMatchObject({
+        ...{ bitrate_avg_kbps: 9_900, target_bitrate_kbps: 10_000, rung: RUNG, samples: 10, completeness_pct: 100 },
+        ...{ packet_loss_pct: 0, late_frame_pct: 0, freeze_time_pct: 0, stutter_time_pct: 0, open_frame_us: 5_000 },
+        available_kbps: { last: 14_000, stdev: 0, error_max_5: expect.closeTo(0, 9) },
+      })
+      expect(state?.fps_avg).toBeCloseTo(60, 1)
+      expect(state?.mos_avg).toBeGreaterThan(3)
+      expect(state?.available_kbps.harmonic_mean).toBeCloseTo(14_000, 6)
+      expect({ stale, ...rest }).toMatchObject({ stale: false, samples: 10, freeze_in_progress: false })
+      expect(Date.now() - Date.parse(as_of ?? '')).toBeGreaterThanOrEqual(age_ms ?? Number.NaN)
+      expect(rest.safe_default).toEqual({ rung: RUNG, target_bitrate_kbps: 10_000 })
     })
-    expect(state?.fps_avg).toBeCloseTo(60, 1)
-    expect(state?.mos_avg).toBeGreaterThan(3)
-    expect(state?.available_kbps.harmonic_mean).toBeCloseTo(14_000, 6)
-    expect({ stale, ...rest }).toMatchObject({ stale: false, samples: 10, freeze_in_progress: false })
-    expect(Date.now() - Date.parse(as_of ?? '')).toBeGreaterThanOrEqual(age_ms ?? Number.NaN)
-    expect(rest.safe_default).toEqual({ rung: RUNG, target_bitrate_kbps: 10_000 })
   })
 
   test('gets older, truly, and says when it is too old; what is safe is then recommended', async () => {
