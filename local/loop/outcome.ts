@@ -2,7 +2,7 @@
 import type { QualityEvent } from '../../ingest/contract/events.ts'
 import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
 import { scoreCell } from '../../ingest/store/experience/score.ts'
-import { framesOf } from '../../query/abr/counted.ts'
+import { countsOf, framesOf } from '../../query/abr/counted.ts'
 import { measuredIn } from '../../query/abr/live.ts'
 import { STATE_WINDOW_S } from '../../query/abr/state.ts'
 import { LiveWindow } from '../../query/abr/window.ts'
@@ -62,7 +62,7 @@ export class Account {
 
 function account(sums: Sums, event: QualityEvent): void {
   if (event.kind === 'frame_times') {
-    const { sum_us, stutter_us, freeze_us } = framesOf(event)
+    const { sum_us, stutter_us, freeze_us } = countsOf(framesOf(event), event)
     sums.shown_us += sum_us
     sums.stutter_us += stutter_us
     sums.freeze_us += freeze_us

@@ -254,11 +254,10 @@ export class Follower {
     const slots = new Uint32Array(new ArrayBuffer(4 * taken.length))
     const figures = new Float64Array(new ArrayBuffer(8 * taken.length * WIDTH))
     taken.forEach(({ slot, window, as_of_ms }, row) => {
-      const told = window.figures()
       slots[row] = slot
       figures[row * WIDTH + AS_OF] = as_of_ms
       figures[row * WIDTH + RUNG] = this.#numberOf(window.rung)
-      for (const [i, name] of FIGURES.entries()) figures[row * WIDTH + FIRST_FIGURE + i] = told[name] ?? Number.NaN
+      window.tell(figures, row * WIDTH + FIRST_FIGURE)
     })
     const closed = this.#closed.splice(0, CLOSED_MAX)
     const waiting = this.#changed.size

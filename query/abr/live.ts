@@ -10,7 +10,7 @@ import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
 import { type Measured, scoreCell } from '../../ingest/store/experience/score.ts'
 import { AS_OF, FIRST_FIGURE, type FollowerOptions, type Handover, RUNG, WIDTH } from './follower.ts'
 import type { SessionState } from './state.ts'
-import { FIGURES, type Figures } from './window.ts'
+import { type Figures, figuresAt } from './window.ts'
 
 export interface LiveSession {
   readonly state: SessionState
@@ -108,11 +108,7 @@ export class LiveSessions {
     const as_of_ms = this.#figures[at + AS_OF] ?? 0
     if (as_of_ms === 0) return undefined
     const rung = this.#rungs[this.#figures[at + RUNG] ?? Number.NaN] ?? null
-    const figures = {} as Record<(typeof FIGURES)[number], number | null>
-    for (const [i, name] of FIGURES.entries()) {
-      const figure = this.#figures[at + FIRST_FIGURE + i] ?? Number.NaN
-      figures[name] = Number.isNaN(figure) ? null : figure
-    }
+    const figures = figuresAt(this.#figures, at + FIRST_FIGURE)
     const context = this.#contexts.get(slot) ?? {}
     const state = stateOf(figures, rung, context, this.#classes)
     return { state, context, as_of_ms, period_ms: figures.period_ms ?? PERIOD_MS }

@@ -1,47 +1,19 @@
 /**
  * The last ten seconds of one session, event by event, and what they say. The rules are those of a cell (`ingest/store/cells.ts`) and of
  * the metric catalogue, said once more in TypeScript because nothing here may wait for the store; a test holds the two to one answer.
- * Each event counts once (speaker and `seq`), belongs to the window by its `at`, and the window ends with the newest of them. Sums and
- * the histogram follow the events as they come and go, so that a figure costs the same however many frames there are.
+ * Each event counts once (speaker and `seq`), belongs to the window by its `at`, and the window ends with the newest of them.
  */
 import { type BitrateEvent, type QualityEvent, SOURCES } from '../../ingest/contract/events.ts'
 import { BUCKET_GROWTH } from '../../ingest/store/cells.ts'
-import { BUCKETS, bucketOf, type Frames, framesOf } from './counted.ts'
+import { BUCKETS, bucketOf } from './counted.ts'
+import { EVENT, EVENTS_MAX, FRAMES, INTERVAL, IS, KeptEvents, placesOf, ROW } from './kept.ts'
 import { STATE_WINDOW_S } from './state.ts'
 
 const WINDOW_MS = STATE_WINDOW_S * 1_000
 const HALF_LIVES_S = [3, 9] as const
 const FORETOLD_BY = 5
-/** What a stranger may make us keep of one session: of more, the oldest go first. The second is what a bucket can count. */
-const EVENTS_MAX = 256
-const FRAMES_MAX = 65_535
 
-/** What an event is counted as, instead of itself: a window of frames is a tenth of the size. */
-interface Counted {
-  readonly at_ms: number
-  readonly source: string
-  readonly seq: number
-  readonly frames: Frames | undefined
-  readonly interval: Interval | undefined
-}
-
-/** What is told of a bitrate event, and how wrong the harmonic mean of the estimates before was about this one. */
-type Interval = Pick<
-  BitrateEvent,
-  | 'interval_ms'
-  | 'bitrate_kbps'
-  | 'target_bitrate_kbps'
-  | 'available_kbps'
-  | 'rtt_us'
-  | 'jitter_us'
-  | 'packets_received'
-  | 'packets_lost'
-  | 'width'
-  | 'height'
-  | 'encoded_fps'
-> & { readonly error: number | null }
-
-/** What is told of a window, by name; the order is that of the wire between threads. Unknown is null. */
+/** What is told of a window, by name; the order is that of the wire between threads. Unknown is NaN there, null to everybody else. */
 export const FIGURES = [
   'samples',
   'completeness_pct',
@@ -71,205 +43,246 @@ export const FIGURES = [
   'pixels',
   'rtt_avg_us',
 ] as const
-export type Figures = Readonly<Record<(typeof FIGURES)[number], number | null>>
+type Figure = (typeof FIGURES)[number]
+export type Figures = Readonly<Record<Figure, number | null>>
+
+const TOLD = placesOf(FIGURES)
+
+/** What `LiveWindow.tell` wrote at `at`. */
+export function figuresAt(told: Float64Array, at: number): Figures {
+  const figures = {} as Record<Figure, number | null>
+  for (const [i, name] of FIGURES.entries()) {
+    const figure = told[at + i] ?? Number.NaN
+    figures[name] = Number.isNaN(figure) ? null : figure
+  }
+  return figures
+}
+
+/** What one reading needs, one after another: nothing is made for it. */
+const histogram = new Uint32Array(BUCKETS)
+const [available, rtts, jitters] = Array.from({ length: 3 }, () => new Float64Array(EVENTS_MAX)) as [
+  Float64Array,
+  Float64Array,
+  Float64Array,
+]
 
 export class LiveWindow {
-  /** In the order of their time. */
-  readonly #events: Counted[] = []
+  readonly #kept = new KeptEvents()
   #newest_ms = Number.NEGATIVE_INFINITY
   /** Exponentially weighted sums of the estimate and of its weights, by half-life: as Shaka does, so that the first seconds are no zero. */
-  readonly #ewma = HALF_LIVES_S.map(() => ({ sum: 0, weight: 0 }))
+  readonly #ewma = new Float64Array(2 * HALF_LIVES_S.length)
   #ewma_until_ms = Number.NEGATIVE_INFINITY
-  readonly #histogram = new Uint16Array(BUCKETS)
-  #frames = 0
-  #time_us = 0
-  #late = 0
-  #stutter_us = 0
-  #freeze_us = 0
   /** The ladder step the last bitrate event named. */
   rung: string | null = null
 
   /** False: it was counted before, or lies before the window. */
   add(event: QualityEvent, at_ms: number): boolean {
-    const { source, seq } = event
-    if (at_ms <= this.#newest_ms - WINDOW_MS) return false
-    if (this.#events.some(counted => counted.seq === seq && counted.source === source)) return false
-    const frames = event.kind === 'frame_times' ? framesOf(event) : undefined
-    const interval = event.kind === 'bitrate' ? this.#intervalOf(event, at_ms) : undefined
-    const behind = this.#events.findLastIndex(counted => counted.at_ms <= at_ms) + 1
-    this.#events.splice(behind, 0, { at_ms, source, seq, frames, interval })
-    if (frames) this.#count(frames, 1)
+    if (at_ms <= this.#newest_ms - WINDOW_MS || this.#kept.has(event)) return false
+    if (event.kind === 'frame_times') this.#kept.addFrames(event, at_ms)
+    else if (event.kind === 'bitrate') this.#addInterval(event, at_ms)
+    else this.#kept.addOther(event, at_ms)
     this.#newest_ms = Math.max(this.#newest_ms, at_ms)
-    this.#forget()
+    this.#kept.forget(this.#newest_ms - WINDOW_MS)
     return true
   }
 
-  #forget(): void {
-    const since_ms = this.#newest_ms - WINDOW_MS
-    for (;;) {
-      const [oldest] = this.#events
-      const over = this.#events.length > EVENTS_MAX || this.#frames > FRAMES_MAX
-      if (!oldest || (oldest.at_ms > since_ms && !over)) return
-      this.#events.shift()
-      if (oldest.frames) this.#count(oldest.frames, -1)
-    }
-  }
-
-  #count({ buckets, sum_us, late, stutter_us, freeze_us }: Frames, times: 1 | -1): void {
-    for (const bucket of buckets) this.#histogram[bucket] = (this.#histogram[bucket] ?? 0) + times
-    this.#frames += times * buckets.length
-    this.#time_us += times * sum_us
-    this.#late += times * late
-    this.#stutter_us += times * stutter_us
-    this.#freeze_us += times * freeze_us
-  }
-
-  #intervalOf(event: BitrateEvent, at_ms: number): Interval {
-    const { available_kbps, interval_ms } = event
+  #addInterval(event: BitrateEvent, at_ms: number): void {
     if (at_ms > this.#ewma_until_ms) {
       this.rung = event.rung ?? this.rung
-      if (available_kbps !== undefined) {
-        this.#ewma_until_ms = at_ms
-        this.#ewma.forEach((mean, i) => {
-          const kept = 0.5 ** (interval_ms / 1_000 / (HALF_LIVES_S[i] ?? 1))
-          mean.sum = kept * mean.sum + (1 - kept) * available_kbps
-          mean.weight = kept * mean.weight + (1 - kept)
-        })
-      }
+      if (event.available_kbps !== undefined) this.#weigh(event.available_kbps, event.interval_ms, at_ms)
     }
-    const before = this.#events.flatMap(({ interval }) => interval?.available_kbps ?? [])
-    const foretold = harmonicMean(before.slice(-FORETOLD_BY))
-    const error = foretold === null || !available_kbps ? null : Math.abs(foretold - available_kbps) / available_kbps
-    const { bitrate_kbps, target_bitrate_kbps, rtt_us, jitter_us, packets_received, packets_lost } = event
-    const { width, height, encoded_fps } = event
-    // Not the event itself, which would keep its context and its text alive.
-    return {
-      ...{ interval_ms, bitrate_kbps, target_bitrate_kbps, available_kbps, rtt_us, jitter_us },
-      ...{ packets_received, packets_lost, width, height, encoded_fps, error },
-    } as Interval
+    this.#kept.addInterval(event, at_ms, this.#foretold())
   }
 
-  /** One pass over some twenty events: this runs whenever any session says anything. */
+  #weigh(available_kbps: number, interval_ms: number, at_ms: number): void {
+    this.#ewma_until_ms = at_ms
+    for (const [i, half_life_s] of HALF_LIVES_S.entries()) {
+      const kept = 0.5 ** (interval_ms / 1_000 / half_life_s)
+      this.#ewma[2 * i] = kept * (this.#ewma[2 * i] ?? 0) + (1 - kept) * available_kbps
+      this.#ewma[2 * i + 1] = kept * (this.#ewma[2 * i + 1] ?? 0) + (1 - kept)
+    }
+  }
+
+  /** The harmonic mean of the last estimates; NaN without any. */
+  #foretold(): number {
+    const { rows, first, end } = this.#kept
+    let n = 0
+    for (let row = end - ROW; row >= first && n < FORETOLD_BY; row -= ROW) {
+      const kbps = at(rows, row + INTERVAL.available_kbps)
+      if (rows[row + EVENT.kind] === IS.interval && !Number.isNaN(kbps)) available[n++] = kbps
+    }
+    return harmonicMean(available, n)
+  }
+
   figures(): Figures {
-    const sums = { ms: 0, kbit: 0, lost: 0, packets: 0, fps: 0, fps_n: 0, pixels: 0, pixels_ms: 0 }
-    const target = { fps: 0, n: 0 }
-    const [available, rtts, jitters, errors]: [number[], number[], number[], (number | null)[]] = [[], [], [], []]
-    let [least_us, greatest_us] = [Number.POSITIVE_INFINITY, 0]
-    let last: Interval | undefined
-    let asked: number | undefined
-    let newest: Frames | undefined
-    for (const { frames, interval } of this.#events) {
-      if (frames) {
-        newest = frames
-        target.fps += frames.target_fps
-        target.n++
-        if (frames.min_us < least_us) least_us = frames.min_us
-        if (frames.max_us > greatest_us) greatest_us = frames.max_us
-      }
-      if (!interval) continue
-      last = interval
-      const { interval_ms, packets_lost, packets_received, width, height } = interval
-      sums.ms += interval_ms
-      sums.kbit += interval.bitrate_kbps * interval_ms
-      asked = interval.target_bitrate_kbps ?? asked
-      errors.push(interval.error)
-      if (interval.available_kbps !== undefined) available.push(interval.available_kbps)
-      if (interval.rtt_us !== undefined) rtts.push(interval.rtt_us)
-      if (interval.jitter_us !== undefined) jitters.push(interval.jitter_us)
-      if (packets_lost !== undefined && packets_received !== undefined) {
-        sums.lost += packets_lost
-        sums.packets += packets_lost + packets_received
-      }
-      if (interval.encoded_fps !== undefined) {
-        sums.fps += interval.encoded_fps
-        sums.fps_n++
-      }
-      if (width !== undefined && height !== undefined) {
-        sums.pixels += width * height * interval_ms
-        sums.pixels_ms += interval_ms
-      }
-    }
-    const known_errors = errors.slice(-FORETOLD_BY).filter(error => error !== null)
-    const [ewma_3s, ewma_9s] = this.#ewma.map(({ sum, weight }) => ratio(sum, weight))
-    return {
-      samples: errors.length,
-      completeness_pct: this.#completeness(),
-      bitrate_avg_kbps: ratio(sums.kbit, sums.ms),
-      target_bitrate_kbps: asked ?? null,
-      available_last_kbps: available.at(-1) ?? null,
-      available_harmonic_mean_kbps: harmonicMean(available),
-      available_ewma_3s_kbps: available.length > 0 ? (ewma_3s ?? null) : null,
-      available_ewma_9s_kbps: available.length > 0 ? (ewma_9s ?? null) : null,
-      available_stdev_kbps: deviation(available),
-      available_error_max_5: known_errors.length > 0 ? Math.max(...known_errors) : null,
-      rtt_p50_us: middle(rtts),
-      jitter_p50_us: middle(jitters),
-      packet_loss_pct: ratio(sums.lost, sums.packets, 100),
-      fps_avg: ratio(this.#frames, this.#time_us, 1e6),
-      frame_time_p95_us: this.#frameTime(0.95, least_us, greatest_us),
-      late_frame_pct: ratio(this.#late, this.#frames, 100),
-      stutter_time_pct: ratio(this.#stutter_us, this.#time_us, 100),
-      freeze_time_pct: ratio(this.#freeze_us, this.#time_us, 100),
-      open_frame_us: newest?.open_us ?? null,
-      period_ms: last?.interval_ms ?? null,
-      frames: this.#frames,
-      frame_time_sum_us: this.#time_us,
-      expected_fps: ratio(sums.fps, sums.fps_n) ?? ratio(target.fps, target.n),
-      pixels: ratio(sums.pixels, sums.pixels_ms) || null,
-      rtt_avg_us: ratio(sum(rtts), rtts.length),
-    }
+    const told = new Float64Array(FIGURES.length)
+    this.tell(told, 0)
+    return figuresAt(told, 0)
   }
 
-  #completeness(): number | null {
+  /** Writes the figures into `told` from there on, unknown as NaN. One pass over some twenty rows, and one over their frames' buckets. */
+  tell(told: Float64Array, from: number): void {
+    told.fill(Number.NaN, from, from + FIGURES.length)
+    this.#tellIntervals(told, from)
+    this.#tellFrames(told, from)
+    told[from + TOLD.completeness_pct] = this.#completeness()
+  }
+
+  #tellIntervals(told: Float64Array, from: number): void {
+    const { rows, first, end } = this.#kept
+    let [samples, ms, kbit, lost, packets, pixels, pixels_ms] = [0, 0, 0, 0, 0, 0, 0]
+    let [estimates, round_trips, delays, round_trip_us] = [0, 0, 0, 0]
+    for (let row = first; row < end; row += ROW) {
+      if (rows[row + EVENT.kind] !== IS.interval) continue
+      const interval_ms = at(rows, row + INTERVAL.interval_ms)
+      samples++
+      ms += interval_ms
+      kbit += at(rows, row + INTERVAL.bitrate_kbps) * interval_ms
+      const asked = at(rows, row + INTERVAL.target_bitrate_kbps)
+      if (!Number.isNaN(asked)) told[from + TOLD.target_bitrate_kbps] = asked
+      const kbps = at(rows, row + INTERVAL.available_kbps)
+      if (!Number.isNaN(kbps)) available[estimates++] = told[from + TOLD.available_last_kbps] = kbps
+      const rtt_us = at(rows, row + INTERVAL.rtt_us)
+      if (!Number.isNaN(rtt_us)) rtts[round_trips++] = rtt_us
+      const jitter_us = at(rows, row + INTERVAL.jitter_us)
+      if (!Number.isNaN(jitter_us)) jitters[delays++] = jitter_us
+      const sent = at(rows, row + INTERVAL.packets_lost) + at(rows, row + INTERVAL.packets_received)
+      if (!Number.isNaN(sent)) {
+        lost += at(rows, row + INTERVAL.packets_lost)
+        packets += sent
+      }
+      const shown = at(rows, row + INTERVAL.pixels)
+      if (!Number.isNaN(shown)) {
+        pixels += shown * interval_ms
+        pixels_ms += interval_ms
+      }
+      told[from + TOLD.period_ms] = interval_ms
+    }
+    for (let i = 0; i < round_trips; i++) round_trip_us += at(rtts, i)
+    told[from + TOLD.samples] = samples
+    told[from + TOLD.bitrate_avg_kbps] = ratio(kbit, ms)
+    told[from + TOLD.available_harmonic_mean_kbps] = harmonicMean(available, estimates)
+    told[from + TOLD.available_stdev_kbps] = deviation(available, estimates)
+    if (estimates > 0) {
+      told[from + TOLD.available_ewma_3s_kbps] = (this.#ewma[0] ?? 0) / (this.#ewma[1] ?? 0)
+      told[from + TOLD.available_ewma_9s_kbps] = (this.#ewma[2] ?? 0) / (this.#ewma[3] ?? 0)
+    }
+    told[from + TOLD.available_error_max_5] = this.#errorMax()
+    told[from + TOLD.packet_loss_pct] = ratio(lost, packets, 100)
+    told[from + TOLD.pixels] = ratio(pixels, pixels_ms) || Number.NaN
+    told[from + TOLD.rtt_avg_us] = ratio(round_trip_us, round_trips)
+    told[from + TOLD.rtt_p50_us] = middle(rtts, round_trips)
+    told[from + TOLD.jitter_p50_us] = middle(jitters, delays)
+  }
+
+  /** Of the last intervals, whether or not their errors are known. */
+  #errorMax(): number {
+    const { rows, first, end } = this.#kept
+    let [n, greatest] = [0, Number.NaN]
+    for (let row = end - ROW; row >= first && n < FORETOLD_BY; row -= ROW) {
+      if (rows[row + EVENT.kind] !== IS.interval) continue
+      n++
+      const error = at(rows, row + INTERVAL.error)
+      if (error > greatest || Number.isNaN(greatest)) greatest = error
+    }
+    return greatest
+  }
+
+  #tellFrames(told: Float64Array, from: number): void {
+    const { rows, first, end, frames } = this.#kept
+    let [sum_us, late, stutter_us, freeze_us, target_fps, events, fps, fps_n] = [0, 0, 0, 0, 0, 0, 0, 0]
+    let [min_us, max_us] = [Number.POSITIVE_INFINITY, 0]
+    for (let row = first; row < end; row += ROW) {
+      if (at(rows, row + EVENT.kind) === IS.interval && !Number.isNaN(at(rows, row + INTERVAL.encoded_fps))) {
+        fps += at(rows, row + INTERVAL.encoded_fps)
+        fps_n++
+      }
+      if (at(rows, row + EVENT.kind) !== IS.frames) continue
+      events++
+      target_fps += at(rows, row + FRAMES.target_fps)
+      sum_us += at(rows, row + FRAMES.sum_us)
+      late += at(rows, row + FRAMES.late)
+      stutter_us += at(rows, row + FRAMES.stutter_us)
+      freeze_us += at(rows, row + FRAMES.freeze_us)
+      min_us = Math.min(min_us, at(rows, row + FRAMES.min_us))
+      max_us = Math.max(max_us, at(rows, row + FRAMES.max_us))
+      told[from + TOLD.open_frame_us] = at(rows, row + FRAMES.open_us)
+    }
+    told[from + TOLD.frames] = frames
+    told[from + TOLD.frame_time_sum_us] = sum_us
+    told[from + TOLD.fps_avg] = ratio(frames, sum_us, 1e6)
+    told[from + TOLD.late_frame_pct] = ratio(late, frames, 100)
+    told[from + TOLD.stutter_time_pct] = ratio(stutter_us, sum_us, 100)
+    told[from + TOLD.freeze_time_pct] = ratio(freeze_us, sum_us, 100)
+    told[from + TOLD.expected_fps] = fps_n > 0 ? fps / fps_n : ratio(target_fps, events)
+    if (frames > 0) told[from + TOLD.frame_time_p95_us] = this.#frameTime(0.95, min_us, max_us)
+  }
+
+  #completeness(): number {
+    const { rows, first, end } = this.#kept
     let expected = 0
-    for (const speaker of SOURCES) {
+    for (let speaker = 0; speaker < SOURCES.length; speaker++) {
       let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
-      for (const { source, seq } of this.#events) {
-        if (source !== speaker) continue
-        if (seq < min) min = seq
-        if (seq > max) max = seq
+      for (let row = first; row < end; row += ROW) {
+        if (rows[row + EVENT.speaker] !== speaker) continue
+        const seq = at(rows, row + EVENT.seq)
+        min = Math.min(min, seq)
+        max = Math.max(max, seq)
       }
       if (max >= min) expected += max - min + 1
     }
-    return ratio(this.#events.length, expected, 100)
+    return ratio((end - first) / ROW, expected, 100)
   }
 
   /** As `percentileSql` reads it: from bucket counts, with the geometric middle of a bucket for its values, between the least and the greatest. */
-  #frameTime(p: number, least: number, greatest: number): number | null {
-    if (this.#frames === 0) return null
+  #frameTime(p: number, least: number, greatest: number): number {
+    const { rows, first, end, buckets, frames } = this.#kept
+    histogram.fill(0, bucketOf(least), bucketOf(greatest) + 1)
+    for (let row = first; row < end; row += ROW) {
+      if (rows[row + EVENT.kind] !== IS.frames) continue
+      const from = at(rows, row + FRAMES.buckets)
+      const behind = from + at(rows, row + FRAMES.frames)
+      for (let i = from; i < behind; i++) {
+        const bucket = buckets[i] ?? 0
+        histogram[bucket] = (histogram[bucket] ?? 0) + 1
+      }
+    }
     const ranked = (rank: number): number => {
-      let from = this.#frames
+      let above = frames
       // From the top: that is where a high percentile is.
       for (let bucket = bucketOf(greatest); bucket > 0; bucket--) {
-        from -= this.#histogram[bucket] ?? 0
-        if (from <= rank) return Math.max(least, Math.min(greatest, BUCKET_GROWTH ** (bucket - 0.5)))
+        above -= histogram[bucket] ?? 0
+        if (above <= rank) return Math.max(least, Math.min(greatest, BUCKET_GROWTH ** (bucket - 0.5)))
       }
       return least
     }
-    const h = (this.#frames - 1) * p
+    const h = (frames - 1) * p
     const below = ranked(Math.floor(h))
     return below + (h - Math.floor(h)) * (ranked(Math.ceil(h)) - below)
   }
 }
 
-const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0)
-const ratio = (a: number, b: number, factor = 1): number | null => (b === 0 ? null : (factor * a) / b)
+const at = (values: Float64Array, place: number): number => values[place] ?? Number.NaN
+const ratio = (a: number, b: number, factor = 1): number => (b === 0 ? Number.NaN : (factor * a) / b)
 
-function harmonicMean(values: readonly number[]): number | null {
-  if (values.length === 0) return null
-  return values.includes(0) ? 0 : values.length / values.reduce((all, value) => all + 1 / value, 0)
+/** Of the first `n`, like those below; NaN of none. */
+function harmonicMean(values: Float64Array, n: number): number {
+  let inverse = 0
+  for (let i = 0; i < n; i++) inverse += 1 / at(values, i)
+  return n / inverse
 }
 
-function deviation(values: readonly number[]): number | null {
-  if (values.length === 0) return null
-  const mean = sum(values) / values.length
-  return Math.sqrt(values.reduce((all, value) => all + (value - mean) ** 2, 0) / values.length)
+function deviation(values: Float64Array, n: number): number {
+  let [sum, squares] = [0, 0]
+  for (let i = 0; i < n; i++) sum += at(values, i)
+  for (let i = 0; i < n; i++) squares += (at(values, i) - sum / n) ** 2
+  return Math.sqrt(squares / n)
 }
 
 /** Hyndman & Fan's type 7. Sorts what it is given. */
-function middle(values: number[]): number | null {
-  values.sort((a, b) => a - b)
-  const h = (values.length - 1) / 2
-  const [below, above] = [values[Math.floor(h)], values[Math.ceil(h)]]
-  return below === undefined || above === undefined ? null : below + (h - Math.floor(h)) * (above - below)
+function middle(values: Float64Array, n: number): number {
+  values.subarray(0, n).sort()
+  const h = (n - 1) / 2
+  const below = at(values, Math.floor(h))
+  return n === 0 ? Number.NaN : below + (h - Math.floor(h)) * (at(values, Math.ceil(h)) - below)
 }
