@@ -2,6 +2,7 @@
  * `npm run bench:abr`: what it takes to answer bitrate logic from memory while everything else works on the same cores, against asking
  * ClickHouse each time; how fresh the answers are; and what many more sessions would take. Live-like load, real parts, one run.
  */
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import { openStore } from '../ingest/store/clickhouse.ts'
@@ -20,8 +21,8 @@ interface Flags {
 }
 
 const BATCH = { size: 100, a_second: 20, seconds: 10 }
-/** Markers, the direct queries, and the reading of raw rows after them. */
-const PROBES_S = 60
+/** Longer than anything here takes: the load is ended when all was asked. */
+const LOAD_S = 3_600
 const SETTINGS = { API_REQUESTS_PER_SECOND: '1000000', API_CONCURRENT_REQUESTS: '10000', ABR_STALE_AFTER_MS: '10000' }
 
 new Command('npm run bench:abr --')
@@ -41,6 +42,13 @@ async function bench(flags: Flags): Promise<void> {
   console.table(synthetic(flags.synthetic))
 }
 
+/** What came of something done under load, and what the load was meanwhile. */
+interface Used<T> {
+  readonly value: T
+  readonly events_a_second: number
+  readonly cores: Readonly<Record<string, string>>
+}
+
 interface Told {
   readonly latency_ms: Quantiles
   readonly age_ms: Quantiles
@@ -55,21 +63,26 @@ async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Pr
   const api = await start(apiPart({ config, environment }))
   const url = apiUrl(config)
   const key_file = devKeyFile(config.DATA_DIR)
-  const lasts_s = 60 + seconds + BATCH.seconds + PROBES_S
   console.log(`load: ${sessions} sessions, ${2 * sessions} events/s`)
-  const producer = produce(brokers, sessions, lasts_s, 2 * sessions, () => {})
-  const produced = ended(producer)
+  let produced = 0
+  const producer = produce(brokers, sessions, LOAD_S, 2 * sessions, line => {
+    produced = Number(line.split(' ')[0])
+  })
   while ((await vital(url, 'abr_live_sessions')) < sessions) await sleep(500)
   await sleep(10_000)
 
-  const pids = { api: api.pid, ingester: ingester.pid, clickhouse: clickhouse.pid, broker: broker.pid }
-  const used = async <T>(act: () => Promise<T>): Promise<{ value: T; cores: Record<string, string> }> => {
+  const pids = {
+    ...{ api: api.pid, ingester: ingester.pid, clickhouse: clickhouse.pid, broker: broker.pid },
+    producer: producer.pid,
+  }
+  const used = async <T>(act: () => Promise<T>): Promise<Used<T>> => {
     const cpus = (): [string, number][] => Object.entries(pids).map(([name, pid]) => [name, cpuSeconds(pid)])
-    const [before, begun] = [cpus(), performance.now()]
+    const [before, begun, produced_before] = [cpus(), performance.now(), produced]
     const value = await act()
     const s = (performance.now() - begun) / 1_000
     return {
       value,
+      events_a_second: Math.round((produced - produced_before) / s),
       cores: Object.fromEntries(cpus().map(([name, cpu], i) => [name, ((cpu - (before[i]?.[1] ?? 0)) / s).toFixed(2)])),
     }
   }
@@ -108,10 +121,11 @@ async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Pr
   console.log(
     `a direct query takes ${(direct.value.latency_ms.p50 / latency_ms.p50).toFixed(0)} times as long in the median, ${(direct.value.latency_ms.p99 / latency_ms.p99).toFixed(1)} times at p99, and ${ms((1_000 * Number(direct.cores.clickhouse) - 1_000 * Number(idle.cores.clickhouse)) / direct.value.a_second)} ms of ClickHouse's CPU; from memory ${ms((1_000 * (Number(state.cores.api) - Number(idle.cores.api))) / requests)} ms of the API's`,
   )
+  const load = ({ events_a_second, cores }: Used<unknown>) => ({ 'events/s': events_a_second, ...cores })
   console.table({
-    'cores while nobody asks': idle.cores,
-    'while sessions are asked': state.cores,
-    'while raw rows are read twice a second': rows.cores,
+    'cores while nobody asks': load(idle),
+    'while sessions are asked': { ...load(state), asker: (state.value.cpu_s / seconds).toFixed(2) },
+    'while raw rows are read twice a second': load(rows),
   })
   console.log(
     `the other source, raw rows read twice a second: ${rows.value.events_a_second.toFixed(0)} events/s, ${((1e6 * (Number(rows.cores.clickhouse) - Number(idle.cores.clickhouse))) / rows.value.events_a_second).toFixed(1)} µs of ClickHouse and ${((1e6 * rows.value.own_cpu_s) / rows.value.events).toFixed(1)} µs of reading per event, before a window is kept; seen ${ms(rows.value.age_ms.p50)} ms (p99 ${ms(rows.value.age_ms.p99)}) after Kafka had them`,
@@ -119,8 +133,9 @@ async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Pr
   console.log(
     `API: ${nowMb(api.pid).toFixed(0)} MB with ${sessions} sessions; held up to take them over: p99 ${ms(1_000 * (await quantileOf(url, 'abr_apply_seconds', 0.99)))} ms; event loop p99 ${ms(1_000 * (await vital(url, 'nodejs_eventloop_lag_p99_seconds')))} ms`,
   )
+  if (producer.exitCode !== null) throw new Error('the load ended before all was asked: these are not figures')
   producer.kill()
-  await produced.catch(() => {})
+  await once(producer, 'close')
 }
 
 const metricsOf = async (url: string): Promise<string[]> => (await (await fetch(`${url}/metrics`)).text()).split('\n')

@@ -1,7 +1,7 @@
 /**
  * The load generator as a process of its own, so that its CPU is its own: `producer.ts <brokers> <topic> <sessions> <seconds> <rate>`.
- * rate 0: as fast as it goes. Otherwise paced to so many events a second, the messages made beforehand; prints
- * `<produced so far> <epoch ms of the produce call>` for each request, from which freshness is measured.
+ * rate 0: as fast as it goes. Otherwise paced to so many events a second; prints `<produced so far> <epoch ms of the produce call>` for
+ * each request, from which freshness is measured.
  * Uncompressed and straight through kafkajs: players' machines are not on these cores.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -43,11 +43,10 @@ const producer = new kafkajs.Kafka({ brokers: [brokers], logLevel: kafkajs.logLe
   createPartitioner: kafkajs.Partitioners.DefaultPartitioner,
 })
 await producer.connect()
-const made = paced ? [...requests()] : requests()
 const cpu_before = process.cpuUsage()
 const begun = performance.now()
 let produced = 0
-for (const request of made) {
+for (const request of requests()) {
   if (paced) {
     const ahead_ms = begun + ((produced + request.length) / Number(rate)) * 1_000 - performance.now()
     if (ahead_ms > 0) await sleep(ahead_ms)
