@@ -102,7 +102,8 @@ const UNADVISED: Advisor = {
 }
 
 const URL_MAX = 8_192
-const FAST_PATH = '/v1/abr/'
+/** Answered from memory; regret is a question to the store. */
+const FAST_PATH = /^\/v1\/abr\/(?!regret)/
 const BODY_MAX = 64 * 1_024
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
@@ -129,7 +130,7 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   if (options.loopback_only) app.use(onlyLoopbackNames)
   app.use(noted(vitals, log))
   app.use('/v1/*', limited)
-  app.use('/v1/*', bodyLimit({ maxSize: BODY_MAX, onError: c => tooLarge(c) }))
+  app.use('/v1/*', bounded)
   let requirements: Requirements = new Map()
   app.use('/v1/*', guard({ keys: options.keys, limits, vitals, requirements: () => requirements }))
   app.use('/v1/*', together(sharing))
@@ -173,10 +174,11 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
 const identify: MiddlewareHandler<RequestEnv> = async (c, next) => {
   const given = c.req.header('x-request-id')
   c.set('request_id', given !== undefined && REQUEST_ID.test(given) ? given : randomUUID())
-  await next()
+  // Before there is an answer: to add to one that is there means making another, which costs as much as the fast path.
   c.header('x-request-id', c.get('request_id'))
   c.header('x-content-type-options', 'nosniff')
-  if (!c.res.headers.has('cache-control')) c.header('cache-control', 'no-store')
+  c.header('cache-control', 'no-store')
+  await next()
 }
 
 const onlyLoopbackNames: MiddlewareHandler<RequestEnv> = async (c, next) => {
@@ -185,13 +187,14 @@ const onlyLoopbackNames: MiddlewareHandler<RequestEnv> = async (c, next) => {
   return next()
 }
 
-/** Requests that begin in the same moment share what they ask; who comes after a write sees it. The fast path writes nothing that anybody reads at once. */
+/** Requests that begin in the same moment share what they ask; who comes after a write sees it. The fast path asks the store nothing, and writes nothing that anybody reads at once. */
 const together =
   (sharing: Sharing): MiddlewareHandler<RequestEnv> =>
   async (c, next) => {
-    if (c.req.method === 'GET' || c.req.method === 'HEAD') return sharing.together(next)
+    if (FAST_PATH.test(c.req.path)) return next()
+    if (isReading(c)) return sharing.together(next)
     await next()
-    if (!c.req.path.startsWith(FAST_PATH)) sharing.forget()
+    sharing.forget()
   }
 
 const tooLarge = (c: Context<RequestEnv>): Response =>
@@ -201,4 +204,8 @@ const tooLarge = (c: Context<RequestEnv>): Response =>
     `a request has at most ${URL_MAX} characters of URL and ${BODY_MAX} bytes of body`,
   )
 
+const isReading = ({ req }: Context<RequestEnv>): boolean => req.method === 'GET' || req.method === 'HEAD'
+const bodyLimited = bodyLimit({ maxSize: BODY_MAX, onError: c => tooLarge(c) })
+/** To ask a GET for its body makes the whole request anew. */
+const bounded: MiddlewareHandler<RequestEnv> = (c, next) => (isReading(c) ? next() : bodyLimited(c, next))
 const limited: MiddlewareHandler<RequestEnv> = async (c, next) => (c.req.url.length > URL_MAX ? tooLarge(c) : next())

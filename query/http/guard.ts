@@ -68,17 +68,13 @@ export function guard({ keys, limits, vitals, requirements }: GuardOptions): Mid
       'ratelimit-policy': `"key";q=${rate.points};w=${WINDOW_S}`,
       ratelimit: `"key";r=${spent.remainingPoints};t=${seconds}`,
     }
-    const tell = (): void => {
-      for (const [name, value] of Object.entries(headers)) c.header(name, value)
-    }
+    for (const [name, value] of Object.entries(headers)) c.header(name, value)
     if (spent.consumedPoints > rate.points) {
       refused('rate')
-      tell()
       return tooMany(c, seconds, `this key may ask ${per_second} times a second on average; try again in ${seconds} s`)
     }
     if (account.running >= account.most) {
       refused('concurrency')
-      tell()
       return tooMany(c, CONCURRENCY_RETRY_S, `this key may have ${account.most} requests at once; wait for some to end`)
     }
     account.running++
@@ -93,7 +89,6 @@ export function guard({ keys, limits, vitals, requirements }: GuardOptions): Mid
       done()
       throw error
     }
-    tell()
     if (isStreamed(c.res)) c.res = untilRead(c.res, done)
     else done()
   }
@@ -131,8 +126,9 @@ function tooMany(c: Context<RequestEnv>, retry_s: number, detail: string): Respo
 /** Of the connection: what a proxy says about whom it speaks for is not believed. */
 const addressOf = (c: Context<RequestEnv>): string => c.env?.incoming?.socket?.remoteAddress ?? 'unknown'
 
+/** By its type first: to look at the body of an answer that is there makes a stream of it. */
 const isStreamed = (response: Response): boolean =>
-  response.body !== null && !/json\b/.test(response.headers.get('content-type')?.replace('ndjson', '') ?? '')
+  !/json\b/.test(response.headers.get('content-type')?.replace('ndjson', '') ?? '') && response.body !== null
 
 /** A streamed answer goes on after its handler has ended: `done` once it is read, or nobody reads it any more. */
 function untilRead(response: Response, done: () => void): Response {
