@@ -5,10 +5,9 @@
  */
 import { type Advice, adviceOn } from '../abr/advice.ts'
 import { type Ladder, rungNamed } from '../abr/ladder.ts'
-import type { Standing } from '../abr/state.ts'
+import { PERIOD_MS, type Standing } from '../abr/state.ts'
 
 const SESSIONS_MAX = 10_000
-const PERIOD_MS = 1_000
 
 interface Known {
   readonly advice: Advice

@@ -9,7 +9,7 @@ import type { Log } from '../../ingest/runtime/log.ts'
 import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
 import { type Measured, scoreCell } from '../../ingest/store/experience/score.ts'
 import { AS_OF, FIRST_FIGURE, type FollowerOptions, type Handover, RUNG, WIDTH } from './follower.ts'
-import type { SessionState } from './state.ts'
+import { PERIOD_MS, type SessionState } from './state.ts'
 import { type Figures, figuresAt } from './window.ts'
 
 export interface LiveSession {
@@ -120,9 +120,6 @@ export class LiveSessions {
     return () => void this.#listeners.delete(listener)
   }
 }
-
-/** By convention. */
-const PERIOD_MS = 1_000
 
 /** What the opinion score takes of a window. */
 export const measuredIn = (figures: Figures): Measured => ({

@@ -5,6 +5,8 @@
 
 /** So much of a session's past is behind its state. */
 export const STATE_WINDOW_S = 10
+/** How often a session speaks, where it has not shown that it does otherwise: by convention. */
+export const PERIOD_MS = 1_000
 
 /** The congestion controller's estimate over the window; kbit/s. */
 export interface Available {
