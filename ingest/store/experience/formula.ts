@@ -55,7 +55,9 @@ export const below = operation(
 export function evaluate(term: Term, values: ReadonlyMap<string, number>): number {
   if (typeof term === 'number') return term
   if (typeof term === 'string') return values.get(term) ?? Number.NaN
-  return term.apply(...term.terms.map(inner => evaluate(inner, values)))
+  const given: number[] = []
+  for (const inner of term.terms) given.push(evaluate(inner, values))
+  return term.apply(...given)
 }
 
 /** @param nameOf what a name is called in SQL */

@@ -152,11 +152,22 @@ export type Lines = Readonly<
   Record<'flr' | 'i_cod' | 'i_trans' | 'i_tvq' | 'i_frames' | 'i_delay' | 'r' | 'mos', number>
 >
 
+/** The lines of each pair of classes, made when first asked for: to make the terms costs as much as to evaluate them. */
+const made = new Map<string, readonly (readonly [name: string, term: Term])[]>()
+function linesOf(classes: Classes): readonly (readonly [name: string, term: Term])[] {
+  const key = `${classes.video} ${classes.interaction}`
+  const known = made.get(key)
+  if (known) return known
+  const lines = LINES.map(([name, formula]) => [name, formula(classes)] as const)
+  made.set(key, lines)
+  return lines
+}
+
 /** One score. The inputs are taken as they are: clamping them to `RANGE` and saying so is the caller's. */
 export function scoreOf(inputs: Inputs, classes: Classes): Lines {
   const values = new Map<string, number>(Object.entries({ slice_loss_pct: 0, ...inputs }))
   values.set('flr', 'flr_pct' in inputs ? inputs.flr_pct : evaluate(MODELLED_FLR, values))
-  for (const [name, formula] of LINES) values.set(name, evaluate(formula(classes), values))
+  for (const [name, term] of linesOf(classes)) values.set(name, evaluate(term, values))
   const line = (name: keyof Lines): number => values.get(name) ?? Number.NaN
   return {
     flr: line('flr'),
