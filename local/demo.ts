@@ -3,14 +3,14 @@
  * With `--for` it ends by itself and says whether everything that was produced is stored, once and complete; without, Ctrl-C ends it.
  * Ends with 0 if all went well, with 1 if something is missing, was given up, or did not arrive as it should.
  */
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
 import { ConfigError } from '../ingest/runtime/config.ts'
 import { onSignal } from '../ingest/runtime/shutdown.ts'
 import { CannotStart } from './child.ts'
 import { createConsole, describe } from './console.ts'
 import { play } from './fleet/play.ts'
 import { playLoop } from './loop/play.ts'
-import { numberFrom, wholeFrom } from './number.ts'
+import { duration_ms, numberFrom, wholeFrom } from './number.ts'
 import { startService } from './service.ts'
 
 interface Flags {
@@ -23,23 +23,13 @@ interface Flags {
 
 const SEEDS = 2 ** 32
 
-const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000 } as const
 const LOOP_MS = 150_000
-const LENGTH_MAX_MS = 7 * 86_400_000
-
-function duration(text: string): number {
-  const [, amount, unit = 's'] = /^(\d+)([smh])?$/.exec(text) ?? []
-  const length_ms = Number(amount) * UNITS_MS[unit as keyof typeof UNITS_MS]
-  if (!(length_ms > 0 && length_ms <= LENGTH_MAX_MS))
-    throw new InvalidArgumentError('expected a length such as 90s, 5m or 1h')
-  return length_ms
-}
 
 new Command('npm run demo --')
   .description('The whole service on this machine with a simulated fleet of players, and a look at what comes out.')
   .option('--sessions <number>', 'how many play at once', wholeFrom(1, 20_000), 50)
   .option('--speed <factor>', 'seconds per second: begins in the past and catches up', numberFrom(1, 1_000), 1)
-  .option('--for <length>', 'end after 90s, 5m, 1h … and check that everything arrived', duration)
+  .option('--for <length>', 'end after 90s, 5m, 1h … and check that everything arrived', duration_ms)
   .option('--seed <number>', 'the same fleet again, ids included: for an empty DATA_DIR', wholeFrom(0))
   .option(
     '--abr',

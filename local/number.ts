@@ -1,4 +1,4 @@
-/** Numbers on a command line: what does not fit is said with what was expected, before anything is started. */
+/** Numbers and lengths on a command line: what does not fit is said with what was expected, before anything is started. */
 import { InvalidArgumentError } from 'commander'
 
 const MOST = 4_294_967_295
@@ -13,3 +13,14 @@ export const numberFrom =
   }
 
 export const wholeFrom = (low: number, high = MOST) => numberFrom(low, high, true)
+
+const UNITS_MS = { s: 1_000, m: 60_000, h: 3_600_000 } as const
+const LENGTH_MAX_MS = 7 * 86_400_000
+
+export function duration_ms(text: string): number {
+  const [, amount, unit = 's'] = /^(\d+)([smh])?$/.exec(text) ?? []
+  const length_ms = Number(amount) * UNITS_MS[unit as keyof typeof UNITS_MS]
+  if (!(length_ms > 0 && length_ms <= LENGTH_MAX_MS))
+    throw new InvalidArgumentError('expected a length such as 90s, 5m or 1h')
+  return length_ms
+}

@@ -103,8 +103,12 @@ export class ClickHouseProxy {
       upstream.on('error', reject)
       upstream.end(body)
     })
-    answer.catch(() => {})
-    await this.#open(sql, 'sent', outgoing)
+    let answering = false
+    const noteAnswer = (): void => {
+      answering = true
+    }
+    answer.then(noteAnswer, noteAnswer)
+    await this.#open(sql, 'sent', outgoing, () => answering)
     const answered = await answer
     const content: Buffer[] = []
     for await (const chunk of answered) content.push(chunk as Buffer)
@@ -114,16 +118,18 @@ export class ClickHouseProxy {
     outgoing.end(Buffer.concat(content))
   }
 
-  async #open(sql: string, step: Step, outgoing: ServerResponse): Promise<void> {
+  async #open(sql: string, step: Step, outgoing: ServerResponse, over = () => false): Promise<void> {
     const aim = this.#aim
     if (
       !aim ||
       !OPENINGS.some(opening => opening.window === aim.window && opening.step === step && opening.sql.test(sql))
     )
       return
-    this.#aim = undefined
     // The last bytes must have reached the engine before something dies "during" the request.
     if (step === 'sent') await new Promise(resolve => setTimeout(resolve, 3))
+    // Too late, or another request was first: the next opening will do.
+    if (over() || this.#aim !== aim) return
+    this.#aim = undefined
     if (aim.cut) outgoing.destroy()
     await aim.fire()
   }
