@@ -63,10 +63,18 @@ export class WrongTimestampType extends Error {
   override readonly name = 'WrongTimestampType'
 }
 
+/** The group no longer knows us. The type is what kafkajs joins anew for. */
+class NoMember extends Error {
+  override readonly name = 'NoMember'
+  readonly type = 'UNKNOWN_MEMBER_ID'
+}
+
 export class KafkaSource {
   readonly #options: KafkaOptions
   readonly #kafka: Kafka
   readonly #consumer: Consumer
+  /** When the group last confirmed the membership. */
+  #confirmed_ms = Number.POSITIVE_INFINITY
 
   constructor(options: KafkaOptions) {
     this.#options = options
@@ -161,8 +169,14 @@ export class KafkaSource {
     const { topic } = this.#options
     const consumer = this.#consumer
     const { GROUP_JOIN, HEARTBEAT, CRASH, FETCH_START, FETCH, START_BATCH_PROCESS } = consumer.events
-    consumer.on(GROUP_JOIN, ({ payload }) => listener.onAssigned(payload.memberAssignment[topic] ?? []))
-    consumer.on(HEARTBEAT, () => listener.onHeartbeat())
+    consumer.on(GROUP_JOIN, ({ payload }) => {
+      this.#confirmed_ms = Date.now()
+      listener.onAssigned(payload.memberAssignment[topic] ?? [])
+    })
+    consumer.on(HEARTBEAT, () => {
+      this.#confirmed_ms = Date.now()
+      listener.onHeartbeat()
+    })
     const { onFetched } = listener
     if (onFetched) {
       // Of each broker one fetch at a time, and the next is sent when all of this one's batches were worked off.
@@ -186,8 +200,25 @@ export class KafkaSource {
     await consumer.run({
       autoCommit: false,
       partitionsConsumedConcurrently: PARTITIONS_AT_ONCE,
-      eachBatch: payload => listener.onBatch(fetchedBatch(payload)),
+      eachBatch: async payload => {
+        this.#mustBeMember()
+        const heartbeat = async (): Promise<void> => {
+          await payload.heartbeat()
+          this.#mustBeMember()
+        }
+        await listener.onBatch(fetchedBatch(payload, heartbeat))
+      },
     })
+  }
+
+  /**
+   * kafkajs goes on fetching, without heartbeats and for ever, when the group has thrown it out and the broker went away while it joined
+   * again. Unconfirmed for a session we are out, whatever it thinks.
+   * @throws NoMember, upon which it joins again
+   */
+  #mustBeMember(): void {
+    const silent_ms = Date.now() - this.#confirmed_ms
+    if (silent_ms > this.#options.session_timeout_ms) throw new NoMember(`not confirmed for ${silent_ms} ms`)
   }
 
   seek(partition: number, offset: number): void {
@@ -208,7 +239,7 @@ export class KafkaSource {
   }
 }
 
-function fetchedBatch({ batch, heartbeat }: EachBatchPayload): FetchedBatch {
+function fetchedBatch({ batch }: EachBatchPayload, heartbeat: () => Promise<void>): FetchedBatch {
   // Present in kafkajs 2.2.4 though not in its types; without it a jump of position could not be told from a gap.
   const { fetchedOffset } = batch as typeof batch & { fetchedOffset: string }
   return {

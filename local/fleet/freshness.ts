@@ -32,11 +32,14 @@ export interface Freshness {
 
 export class FreshnessProbe {
   readonly #store: Pick<Store, 'query'>
+  readonly #onSample: (age_ms: number) => void
   #samples: number[] = []
   #looking = false
 
-  constructor(store: Pick<Store, 'query'>) {
+  /** @param onSample for who wants each figure, not only the latest */
+  constructor(store: Pick<Store, 'query'>, onSample: (age_ms: number) => void = () => {}) {
     this.#store = store
+    this.#onSample = onSample
   }
 
   /** Messages that are being handed to the producer now. Takes one if none is looked for. */
@@ -76,5 +79,6 @@ export class FreshnessProbe {
 
   #note(age_ms: number): void {
     this.#samples = [...this.#samples.slice(1 - SAMPLES_KEPT), Math.round(age_ms)]
+    this.#onSample(Math.round(age_ms))
   }
 }

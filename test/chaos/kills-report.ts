@@ -1,6 +1,7 @@
 /** The table of a run of kills. */
+
+import { machine, quantile, seconds, table } from '../support/report.ts'
 import { WINDOWS } from './proxy.ts'
-import { machine, quantile, seconds, table } from './report.ts'
 import { KINDS, nameOf, total } from './shots.ts'
 import { isGood, type Tally } from './tally.ts'
 
