@@ -1,9 +1,7 @@
 /** What chaos and soak decide without running for minutes: where the next shot goes, what is remembered of a run, what counts as recovered. */
-import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { chance } from '../query/statistics/weights.ts'
 import { killsReport } from './chaos/kills-report.ts'
@@ -102,12 +100,3 @@ describe('when it has recovered', () => {
     expect(recoveryOf([], 100, 0, 1_000).recovered_ms).toBeNull()
   })
 })
-
-test.each(['test/chaos/command.ts', 'test/chaos/storm-command.ts', 'test/soak/command.ts'])(
-  '%s says what it knows, and refuses what it does not',
-  async file => {
-    const run = (flag: string) => promisify(execFile)(process.execPath, ['--import', 'tsx', file, flag])
-    expect((await run('--help')).stdout).toContain('--report')
-    await expect(run('--nonsense')).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining('--nonsense') })
-  },
-)
