@@ -50,7 +50,7 @@ async function run({ every, rate, seed, ...flags }: Flags): Promise<number> {
   try {
     const result = await storm.run()
     const good = isGood(result)
-    const text = report(result, flags.for, every, rate)
+    const text = report(result, flags.for, every)
     writeReport(flags.report, text)
     say(text)
     if (!good) storm.keepLogs(join(flags.dir, 'storm.logs'))
@@ -71,8 +71,8 @@ const exactlyOnce = ({ lost, doubled, different, wrong_cells, wrong_minutes }: V
 const isGood = ({ verdict, changes }: StormResult): boolean =>
   exactlyOnce(verdict) && changes.length > 0 && changes.every(({ recovered_ms }) => recovered_ms !== null)
 
-function report(result: StormResult, for_ms: number, every_ms: number, rate: number): string {
-  const { verdict, changes, before_ms } = result
+function report(result: StormResult, for_ms: number, every_ms: number): string {
+  const { verdict, changes, before_ms, rate } = result
   const { lost, doubled, different, wrong_cells, wrong_minutes } = verdict
   const offsets = verdict.audit.reduce((sum, row) => sum + row.next - row.first, 0)
   const late = changes.filter(({ recovered_ms }) => recovered_ms === null).length
@@ -93,7 +93,7 @@ function report(result: StormResult, for_ms: number, every_ms: number, rate: num
   })
   return `# Rebalance storm
 
-\`npm run storm\`: three ingesters, one joining or leaving every ${seconds(every_ms)} for ${(for_ms / 60_000).toFixed(1)} min, about ${rate} events a second, sessions of 30 s and batches of half a second as shipped.
+\`npm run storm\`: three ingesters, one joining or leaving every ${seconds(every_ms)} for ${(for_ms / 60_000).toFixed(1)} min, ${Math.round(rate)} events a second, sessions of 30 s and batches of half a second as shipped.
 ${machine()}.
 
 ${table(

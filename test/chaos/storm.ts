@@ -27,10 +27,11 @@ export interface Change extends Recovery {
 }
 
 export interface StormResult {
-  readonly calm: readonly Age[]
   /** What an age must be below to be as before. */
   readonly before_ms: number
   readonly changes: readonly Change[]
+  /** Events a second, as they came. */
+  readonly rate: number
   readonly verdict: Verdict
 }
 
@@ -82,6 +83,7 @@ export class Storm {
   async run(): Promise<StormResult> {
     const { for_ms, every_ms, say } = this.#options
     const watching = this.#watch()
+    const [started_ms, before] = [performance.now(), this.#load?.produced ?? 0]
     await sleep(CALM_MS)
     const calm = this.#ages.splice(0)
     const before_ms = quantile(
@@ -109,9 +111,10 @@ export class Storm {
       ingesters,
       ...recoveryOf(this.#ages, before_ms, at_ms, begun[n + 1]?.at_ms ?? end_ms),
     }))
+    const rate = ((this.#load?.produced ?? 0) - before) / ((performance.now() - started_ms) / 1_000)
     this.#stopped = true
     await watching
-    return { calm, before_ms, changes, verdict: await this.#judge() }
+    return { before_ms, changes, rate, verdict: await this.#judge() }
   }
 
   get #running(): number {
