@@ -86,7 +86,7 @@ function memory(samples: readonly Sample[], process: Process): Finding {
 function freshness(samples: readonly Sample[]): Finding {
   const of = quarters(samples).map(freshOf)
   const p99s = of.map(ages => quantile(ages, 0.99))
-  const text = `freshness p99 by quarter: ${p99s.map(p99 => `${p99} ms`).join(', ')}`
+  const text = `freshness p99 by quarter: ${p99s.map(p99 => (Number.isFinite(p99) ? `${p99} ms` : 'none')).join(', ')}`
   if (of.some(ages => ages.length < FRESH_SAMPLES_MIN))
     return { ok: null, text: `${text}: too few to say whether it stays` }
   const [early, late] = [Math.max(...p99s.slice(0, 2)), Math.max(...p99s.slice(2))]
