@@ -22,8 +22,8 @@ interface Flags {
 }
 
 /**
- * Of two cores that also hold fleet, broker, API and whoever asks, some 30 to 40 %; the report says how much it was. (A third of what
- * `npm run bench:ingest` reaches would be 12,000, but there nobody plays, follows or asks.)
+ * Of two cores that also hold fleet, broker, API and whoever asks 50 % in the first 90 s of a busy machine, less once code is warm; the report
+ * says how much it was. (A third of what `npm run bench:ingest` reaches would be 12,000, but there nobody plays, follows or asks.)
  */
 const RATE = 1_500
 
