@@ -52,6 +52,9 @@ export const retentionOf = (variables: Variables): Retention => ({
   session_days: variables.SESSION_RETENTION_DAYS,
 })
 
+/** A migration may copy a table, and its answer comes when that is done. */
+const STATEMENT_TAKES_MS = 6 * 3_600_000
+
 /** The note of an erased row must not go before the rows around it, which go by whole days. */
 const ERASURES_OUTLIVE_DAYS = 2
 
@@ -71,7 +74,7 @@ export async function migrate(
   } finally {
     await server.close()
   }
-  const store = openStore(config)
+  const store = openStore(config, { timeout_ms: STATEMENT_TAKES_MS })
   try {
     const applied = await applyMigrations(store, migrations)
     await applyRetention(store, retention)
