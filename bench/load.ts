@@ -1,6 +1,6 @@
 /**
- * Live-like load, cheap enough to make a million events of: every session says one event of each kind a second, 60 frames with the
- * cadence of a real capture, a full context.
+ * Load, cheap enough to make a million events of. Live-like: every session says one event of each kind a second, 60 frames with the
+ * cadence of a real capture, a full context. One sample: what a client says that does not gather, an event a frame.
  */
 import { CONTRACT_VERSION } from '../ingest/contract/events.ts'
 import { readCaptures } from '../local/fleet/captures.ts'
@@ -34,9 +34,11 @@ const contextOf = (session: number): string =>
     experiment: session % 2 === 0 ? 'control' : 'b',
   })
 
+const keyOf = (session: number): string => `00000000-0000-4000-8000-${session.toString(16).padStart(12, '0')}`
+
 /** What the session says at its `second`th second: frame times, then bitrate. Never the same frames twice in a row. */
 export function saidIn(session: number, second: number, started_at_ms: number): LoadMessage[] {
-  const key = `00000000-0000-4000-8000-${session.toString(16).padStart(12, '0')}`
+  const key = keyOf(session)
   const head = (seq: number, kind: string) =>
     `{"v":${CONTRACT_VERSION},"kind":"${kind}","session_id":"${key}","source":"client","seq":${seq},"started_at_ms":${started_at_ms},"sent_at_ms":${started_at_ms + 1_003},"context":${contextOf(session)}`
   const from = (session * 7_919 + second * 61) % (frameTimes.length - FRAMES)
@@ -52,3 +54,26 @@ export function saidIn(session: number, second: number, started_at_ms: number): 
     },
   ]
 }
+
+/** An event of one frame, the `frame`th of the session, as small as a useful one can be. */
+function saidOf(session: number, frame: number, started_at_ms: number): LoadMessage[] {
+  const key = keyOf(session)
+  const frame_time_us = frameTimes[(session * 7_919 + frame) % frameTimes.length]
+  const context = `{"game":"game-${session % 20}","access":"${ACCESS[session % 3]}","region":"eu-${session % 5}"}`
+  return [
+    {
+      key,
+      value: `{"v":${CONTRACT_VERSION},"kind":"frame_times","session_id":"${key}","source":"client","seq":${frame},"started_at_ms":${started_at_ms},"sent_at_ms":${started_at_ms + 20},"context":${context},"target_fps":60,"frame_time_us":[${frame_time_us}]}`,
+    },
+  ]
+}
+
+/** How often a session speaks in a second, how many events each time, and which. */
+export const LOADS = {
+  live: { per_second: 1, events: 2, said: saidIn },
+  one_sample: { per_second: FRAMES, events: 1, said: saidOf },
+} as const
+export type LoadName = keyof typeof LOADS
+
+export const eventsOf = (load: LoadName, sessions: number, seconds: number): number =>
+  sessions * seconds * LOADS[load].per_second * LOADS[load].events

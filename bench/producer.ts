@@ -1,14 +1,17 @@
 /**
- * The load generator as a process of its own, so that its CPU is its own: `producer.ts <brokers> <topic> <sessions> <seconds> <rate>`.
- * rate 0: as fast as it goes. Otherwise paced to so many events a second; prints `<produced so far> <epoch ms of the produce call>` for
- * each request, from which freshness is measured.
+ * The load generator as a process of its own, so that its CPU is its own: `producer.ts <brokers> <topic> <load> <sessions> <seconds> <rate>`.
+ * rate 0: as fast as it goes. Otherwise paced to so many events a second; prints
+ * `<produced so far> <epoch ms of the produce call>` for each request, from which freshness is measured, and at the end
+ * `bucket <its start> <its events> <epoch ms of the last produce call with one of them>` for each ten seconds of events.
  * Uncompressed and straight through kafkajs: players' machines are not on these cores.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs from 'kafkajs'
-import { saidIn } from './load.ts'
+import { LOADS, type LoadName } from './load.ts'
 
-const [brokers = '', topic = '', sessions = '0', seconds = '0', rate = '0'] = process.argv.slice(2)
+const [brokers = '', topic = '', name = 'live', sessions = '0', seconds = '0', rate = '0'] = process.argv.slice(2)
+const load = LOADS[name as LoadName]
+const BUCKET_MS = 10_000
 const PACE_MS = 50
 const REQUEST = 2_000
 const paced = Number(rate) > 0
@@ -17,14 +20,15 @@ const perRequest = paced ? (Number(rate) * PACE_MS) / 1_000 : REQUEST
 interface Message {
   readonly key: string
   readonly value: Buffer
+  readonly bucket_ms: number
 }
 
 function* messages(start_ms: number): Generator<Message> {
-  for (let second = 0; second < Number(seconds); second++) {
+  for (let turn = 0; turn < Number(seconds) * load.per_second; turn++) {
     for (let session = 0; session < Number(sessions); session++) {
-      for (const { key, value } of saidIn(session, second, start_ms + second * 1_000 + (session % 1_000))) {
-        yield { key, value: Buffer.from(value) }
-      }
+      const at_ms = start_ms + Math.floor((turn * 1_000) / load.per_second) + (session % 1_000)
+      const bucket_ms = Math.floor(at_ms / BUCKET_MS) * BUCKET_MS
+      for (const { key, value } of load.said(session, turn, at_ms)) yield { key, value: Buffer.from(value), bucket_ms }
     }
   }
 }
@@ -45,6 +49,7 @@ const producer = new kafkajs.Kafka({ brokers: [brokers], logLevel: kafkajs.logLe
 await producer.connect()
 const cpu_before = process.cpuUsage()
 const begun = performance.now()
+const buckets = new Map<number, { events: number; called_ms: number }>()
 let produced = 0
 for (const request of requests()) {
   if (paced) {
@@ -54,8 +59,16 @@ for (const request of requests()) {
   const called_ms = Date.now()
   await producer.send({ topic, messages: request })
   produced += request.length
+  for (const { bucket_ms } of request) {
+    const bucket = buckets.get(bucket_ms) ?? { events: 0, called_ms }
+    buckets.set(bucket_ms, bucket)
+    bucket.events++
+    bucket.called_ms = called_ms
+  }
   console.log(`${produced} ${called_ms}`)
 }
 await producer.disconnect()
 const { user, system } = process.cpuUsage(cpu_before)
+for (const [start_ms, { events, called_ms }] of buckets)
+  console.log(`bucket ${start_ms / 1_000} ${events} ${called_ms}`)
 console.log(`cpu ${(user + system) / 1e6}`)

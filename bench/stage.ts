@@ -4,13 +4,24 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { KafkaSource } from '../ingest/load/kafka.ts'
 import { type Config, type Environment, readConfig } from '../ingest/runtime/config.ts'
+import { createLog } from '../ingest/runtime/log.ts'
+import { migrate, retentionOf } from '../ingest/store/migrate.ts'
 import { brokerPart } from '../local/kafka/broker.ts'
-import { clickHousePart, ingesterPart } from '../local/parts.ts'
+import { clickHousePart } from '../local/parts.ts'
 import { freePort } from '../local/ports.ts'
 import { type Part, type PartSpec, startPart } from '../local/supervise.ts'
+import type { LoadName } from './load.ts'
 
 const TOPIC = 'bench.events'
+
+/** A broker, and a directory for everything that stands beside it. */
+export interface Ground {
+  readonly data_dir: string
+  readonly brokers: string
+  readonly broker: Part
+}
 
 export interface Stage {
   readonly config: Config
@@ -21,39 +32,79 @@ export interface Stage {
   start(spec: PartSpec): Promise<Part>
 }
 
-/** A broker and ClickHouse with topic and tables, while `act` plays. Says what machine this is. */
-export async function onStage(settings: Environment, act: (stage: Stage) => Promise<void>): Promise<void> {
+export const machine = (): string =>
+  `${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`
+
+/** A broker while `act` plays. */
+export async function onGround<T>(act: (ground: Ground) => Promise<T>): Promise<T> {
   const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
-  const parts: Part[] = []
-  const start = async (spec: PartSpec): Promise<Part> => {
-    const part = await startPart(spec, { data_dir, report: () => {}, restart: false })
-    parts.push(part)
-    return part
-  }
   try {
-    const kafka_port = await freePort()
-    const brokers = `127.0.0.1:${kafka_port}`
-    const environment = {
-      ...process.env,
-      ...settings,
-      DATA_DIR: data_dir,
-      CLICKHOUSE_PORT: String(await freePort()),
-      CLICKHOUSE_URL: undefined,
-      KAFKA_BROKERS: brokers,
-      KAFKA_TOPIC: TOPIC,
-      INGEST_VITALS_PORT: String(await freePort()),
-      HTTP_PORT: String(await freePort()),
-    }
-    console.log(`machine: ${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`)
-    const broker = await start(brokerPart({ data_dir, port: kafka_port, environment: process.env }))
+    return await withParts(data_dir, async start => {
+      const port = await freePort()
+      const broker = await start(brokerPart({ data_dir, port, environment: process.env }))
+      return act({ data_dir, brokers: `127.0.0.1:${port}`, broker })
+    })
+  } finally {
+    rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
+  }
+}
+
+/** A ClickHouse of its own with topic and tables, while `act` plays. */
+export async function withStore<T>(
+  { data_dir, brokers, broker }: Ground,
+  settings: Environment,
+  act: (stage: Stage) => Promise<T>,
+): Promise<T> {
+  const own_dir = mkdtempSync(join(data_dir, 'store-'))
+  const environment = {
+    KAFKA_TOPIC: TOPIC,
+    ...process.env,
+    ...settings,
+    DATA_DIR: own_dir,
+    CLICKHOUSE_PORT: String(await freePort()),
+    CLICKHOUSE_URL: undefined,
+    KAFKA_BROKERS: brokers,
+    INGEST_VITALS_PORT: String(await freePort()),
+    HTTP_PORT: String(await freePort()),
+  }
+  return withParts(own_dir, async start => {
     const clickhouse = await start(clickHousePart({ config: readConfig(environment), environment }))
     // Only now: the first start makes the password.
     const config = readConfig(environment)
-    await (await start(ingesterPart({ config, environment }))).stop()
-    await act({ config, environment, brokers, broker, clickhouse, start })
+    await makeTopic(config)
+    await migrate(config.clickhouse, retentionOf(config))
+    return act({ config, environment, brokers, broker, clickhouse, start })
+  })
+}
+
+/** A broker and ClickHouse with topic and tables, while `act` plays. Says what machine this is. */
+export async function onStage(settings: Environment, act: (stage: Stage) => Promise<void>): Promise<void> {
+  console.log(`machine: ${machine()}`)
+  await onGround(ground => withStore(ground, settings, act))
+}
+
+/** As the ingester makes it, if it is not there. */
+export function makeTopic(config: Config): Promise<void> {
+  const source = new KafkaSource({
+    brokers: config.brokers,
+    topic: config.KAFKA_TOPIC,
+    group_id: config.KAFKA_GROUP_ID,
+    session_timeout_ms: config.KAFKA_SESSION_TIMEOUT_MS,
+    log: createLog('bench', 'silent'),
+  })
+  return source.ensureTopic(config.KAFKA_PARTITIONS)
+}
+
+async function withParts<T>(data_dir: string, act: (start: Stage['start']) => Promise<T>): Promise<T> {
+  const parts: Part[] = []
+  try {
+    return await act(async spec => {
+      const part = await startPart(spec, { data_dir, report: () => {}, restart: false })
+      parts.push(part)
+      return part
+    })
   } finally {
     for (const part of parts.reverse()) await part.stop()
-    rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
   }
 }
 
@@ -64,15 +115,21 @@ export function produce(
   seconds: number,
   rate: number,
   onLine: (line: string) => void,
+  { topic = TOPIC, load = 'live' }: { readonly topic?: string; readonly load?: LoadName } = {},
 ): ChildProcess {
-  return play('producer.ts', [brokers, TOPIC, sessions, seconds, rate], onLine)
+  return play('producer.ts', [brokers, topic, load, sessions, seconds, rate], onLine)
 }
 
 /** A file of this folder as a process of its own, so that its CPU is its own. */
-export function play(file: string, args: readonly (string | number)[], onLine: (line: string) => void): ChildProcess {
+export function play(
+  file: string,
+  args: readonly (string | number)[],
+  onLine: (line: string) => void,
+  node_flags: readonly string[] = [],
+): ChildProcess {
   const child = spawn(
     process.execPath,
-    ['--import', 'tsx', join(import.meta.dirname, file), ...args.map(arg => String(arg))],
+    [...node_flags, '--import', 'tsx', join(import.meta.dirname, file), ...args.map(arg => String(arg))],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   )
   createInterface({ input: child.stdout }).on('line', onLine)
@@ -81,7 +138,9 @@ export function play(file: string, args: readonly (string | number)[], onLine: (
 
 export const ended = (child: ChildProcess): Promise<void> =>
   new Promise((resolve, reject) => {
-    child.on('close', code => (code === 0 ? resolve() : reject(new Error(`${child.spawnargs[3]} ended with ${code}`))))
+    child.on('close', code =>
+      code === 0 ? resolve() : reject(new Error(`${child.spawnargs.slice(1).join(' ')} ended with ${code}`)),
+    )
   })
 
 const TICK_MS = 1_000 / 100
