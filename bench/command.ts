@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { type Finding, markdown } from './finding.ts'
-import { PARTS, type PartName } from './parts.ts'
+import { type Known, PARTS, type Part, type PartName } from './parts.ts'
 import { machine } from './stage.ts'
 
 interface Flags {
@@ -44,9 +44,11 @@ async function bench({ quick, only, out, json }: Flags): Promise<void> {
   ]
   const findings: Finding[] = []
   const names = (Object.keys(PARTS) as PartName[]).filter(name => only === undefined || name === only)
+  const known: Known = {}
   for (const name of names) {
     tell(name)
-    findings.push(await PARTS[name](quick, line => tell(`  ${line}`)))
+    const part: Part = PARTS[name]
+    findings.push(await part(quick, line => tell(`  ${line}`), known))
   }
   const text = markdown([...header, `took ${((performance.now() - begun) / 60_000).toFixed(1)} minutes`], findings)
   console.log(`\n${text}`)

@@ -1,13 +1,62 @@
 /** The parts of `npm run bench` by name, in their order, each with its size: the whole, and one that only shows that it runs. */
-import type { Finding } from './finding.ts'
+import { emitterCost, printed } from './children.ts'
+import type { Finding, Table } from './finding.ts'
+import { freshness } from './freshness.ts'
 import { liveRace, oneSampleRace } from './race.ts'
+import { storedBytes } from './stored-bytes.ts'
 
-type Run = (quick: boolean, tell: (line: string) => void) => Promise<Finding>
+type Tell = (line: string) => void
+export type Part = (quick: boolean, tell: Tell, known: Known) => Promise<Finding>
+
+/** What a part takes from those before it. */
+export interface Known {
+  /** Events a second that ours stored of live-like load. */
+  maximum?: number
+}
+
+/** Of this machine's kind, for whoever asks for freshness alone. */
+const MAXIMUM = 50_000
+
+const least = (table: Table, column: string): number =>
+  Math.min(...Object.values(table).flatMap(row => (typeof row[column] === 'number' ? [row[column]] : [])))
 
 export const PARTS = {
-  ingest: (quick, tell) =>
-    liveRace(quick ? { sessions: 500, seconds: 12, rounds: 1 } : { sessions: 25_000, seconds: 15, rounds: 3 }, tell),
+  async ingest(quick, tell, known) {
+    const size = quick ? { sessions: 500, seconds: 12, rounds: 1 } : { sessions: 25_000, seconds: 12, rounds: 2 }
+    const { maximum, ...found } = await liveRace(size, tell)
+    known.maximum = maximum
+    return found
+  },
   one_sample: (quick, tell) =>
     oneSampleRace(quick ? { sessions: 20, seconds: 12, rounds: 1 } : { sessions: 1_000, seconds: 15, rounds: 2 }, tell),
-} as const satisfies Record<string, Run>
+  freshness: (quick, tell, { maximum = MAXIMUM }) =>
+    freshness(
+      quick ? { maximum: 400, shares: [0.5], seconds: 8 } : { maximum, shares: [0.25, 0.5, 0.8], seconds: 40 },
+      tell,
+    ),
+  bytes: (quick, tell) => storedBytes(quick ? { sessions: 50, seconds: 40 } : { sessions: 600, seconds: 660 }, tell),
+  queries: (quick, tell) =>
+    printed(
+      'Questions over a fleet’s history',
+      'query.ts',
+      quick
+        ? ['--sessions', 5, '--hours', 1, '--rounds', 2, '--growth-sessions', 2, '--growth-minutes', 5]
+        : ['--sessions', 200, '--hours', 1, '--rounds', 20, '--growth-sessions', 50, '--growth-minutes', 20],
+      ['How long a question takes', 'How that grows'],
+      ([table = {}]) => ({
+        'queries: raw frames / ours, median time, the least of all questions': least(table, 'times faster'),
+      }),
+      tell,
+    ),
+  abr: (quick, tell) =>
+    printed(
+      'What bitrate logic is told, under load',
+      'abr.ts',
+      quick ? ['--sessions', 50, '--requests', 20, '--seconds', 3, '--synthetic', 500] : ['--seconds', 15],
+      [],
+      () => ({}),
+      tell,
+    ),
+  emitter: quick => emitterCost(quick ? 60_000 : 600_000),
+} as const satisfies Record<string, Part>
 export type PartName = keyof typeof PARTS

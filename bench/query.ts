@@ -23,6 +23,8 @@ interface Flags {
   readonly hours: number
   readonly rounds: number
   readonly growth: boolean
+  readonly growthSessions: number
+  readonly growthMinutes: number
 }
 
 new Command('npm run bench:query --')
@@ -33,6 +35,8 @@ new Command('npm run bench:query --')
   .option('--hours <number>', 'hours of history', wholeFrom(1), 6)
   .option('--rounds <number>', 'how often each question is asked', wholeFrom(1), 40)
   .option('--no-growth', 'leave out how it grows with frames and sessions')
+  .option('--growth-sessions <number>', 'sessions of the fleet from which growth is measured', wholeFrom(1), 200)
+  .option('--growth-minutes <number>', 'minutes of its history', wholeFrom(1), 60)
   .allowExcessArguments(false)
   .action((flags: Flags) => bench(flags))
   .parseAsync()
@@ -45,8 +49,8 @@ const NAIVE_VALUE: Readonly<Record<Metric, string>> = {
   fps_avg: '1e6 * count() / sum(frame)',
   frame_time_p99_us: 'quantile(0.99)(frame)',
 }
-/** Growth is measured on a fleet this much smaller, and on one with so many times the frames or the sessions. */
-const GROWTH = { sessions: 200, hours: 1, frames: 4, more_sessions: 10 }
+/** Growth is measured on a smaller fleet, and on one with so many times its frames or its sessions. */
+const GROWTH = { frames: 4, more_sessions: 10 }
 
 interface Ask {
   readonly question: string
@@ -95,7 +99,7 @@ interface Place {
   readonly cpu_s: () => number
 }
 
-async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> {
+async function bench({ sessions, hours, rounds, growth, growthSessions, growthMinutes }: Flags): Promise<void> {
   const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
   const parts: Part[] = []
   try {
@@ -146,7 +150,7 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
         'p95 ms': Math.round(percentile(took, 0.95)),
         'CPU ms': Math.round(cpu_ms),
         'raw frames ms': naive_ms === undefined ? '' : Math.round(naive_ms),
-        'times faster': naive_ms === undefined ? '' : Math.round(naive_ms / percentile(took, 0.5)),
+        'times faster': naive_ms === undefined ? '' : rounded(naive_ms / percentile(took, 0.5)),
       }
       rows[ask.question] = row
       console.log(`  ${ask.question}: ${JSON.stringify(row)}`)
@@ -154,20 +158,22 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
     console.table(rows)
 
     if (growth) {
-      const small = { sessions: GROWTH.sessions, seconds: GROWTH.hours * 3_600, fps: FPS }
+      const small = { sessions: growthSessions, seconds: growthMinutes * 60, fps: FPS }
       const base = await fleet('base', small)
       const frames = await fleet('frames', { ...small, fps: FPS * GROWTH.frames })
       const more = await fleet('more_sessions', { ...small, sessions: small.sessions * GROWTH.more_sessions })
       const table: typeof rows = {}
       for (const ask of ASKS) {
         const one = await timed(base, ask, rounds)
-        const times = (many: Timed): string =>
-          `×${(percentile(many.took, 0.5) / percentile(one.took, 0.5)).toFixed(2)}, CPU ×${(many.cpu_ms / one.cpu_ms).toFixed(2)}`
+        const times = (name: string, many: Timed) => ({
+          [`${name}: p50 ×`]: rounded(percentile(many.took, 0.5) / percentile(one.took, 0.5)),
+          [`${name}: CPU ×`]: rounded(many.cpu_ms / one.cpu_ms),
+        })
         const row = {
-          'p50 ms': percentile(one.took, 0.5).toFixed(1),
-          'CPU ms': one.cpu_ms.toFixed(1),
-          [`${GROWTH.frames}× frames`]: times(await timed(frames, ask, rounds)),
-          [`${GROWTH.more_sessions}× sessions`]: times(await timed(more, ask, rounds)),
+          'p50 ms': rounded(percentile(one.took, 0.5)),
+          'CPU ms': rounded(one.cpu_ms),
+          ...times(`${GROWTH.frames}× frames`, await timed(frames, ask, rounds)),
+          ...times(`${GROWTH.more_sessions}× sessions`, await timed(more, ask, rounds)),
         }
         table[ask.question] = row
         console.log(`  ${ask.question}: ${JSON.stringify(row)}`)
@@ -179,6 +185,8 @@ async function bench({ sessions, hours, rounds, growth }: Flags): Promise<void> 
     rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
   }
 }
+
+const rounded = (x: number): number => Number(x.toFixed(2))
 
 interface Timed {
   /** Milliseconds of each round. */

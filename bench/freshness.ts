@@ -1,0 +1,151 @@
+/**
+ * How old is what can be asked, at shares of the rate that was measured as most? Raw: from the produce call to the row. Cells: from the
+ * produce call of a bucket's last event to a cell table that has all of them. The load is made on the same cores.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openStore, type Store } from '../ingest/store/clickhouse.ts'
+import { TIERS } from '../ingest/store/settle.ts'
+import { ingesterPart } from '../local/parts.ts'
+import type { Finding, Table } from './finding.ts'
+import { eventsOf } from './load.ts'
+import { one } from './run.ts'
+import { ended, onGround, percentile, produce, withStore } from './stage.ts'
+
+export interface FreshnessSize {
+  /** Events a second that are the whole. */
+  readonly maximum: number
+  readonly shares: readonly number[]
+  readonly seconds: number
+}
+
+/** The first seconds warm the code up. */
+const WARM_UP_MS = 5_000
+const RAW_POLL_MS = 20
+const CELLS_POLL_MS = 250
+/** What has not become cells by then is an error of ours. */
+const SETTLED_WITHIN_MS = 120_000
+
+interface Fresh {
+  readonly rate: number
+  readonly raw_ms: readonly number[]
+  readonly cells_ms: readonly number[]
+  readonly producer_cores: number
+}
+
+export async function freshness(
+  { maximum, shares, seconds }: FreshnessSize,
+  tell: (line: string) => void,
+): Promise<Finding> {
+  const rows: Record<string, Table[string]> = {}
+  for (const share of shares) {
+    const found = await at(maximum * share, seconds)
+    const { raw_ms, cells_ms } = found
+    const row = {
+      'events/s': Math.round(found.rate),
+      'raw p50 s': percentile(raw_ms, 0.5) / 1_000,
+      'raw p99 s': percentile(raw_ms, 0.99) / 1_000,
+      'cells p50 s': percentile(cells_ms, 0.5) / 1_000,
+      'cells p99 s': percentile(cells_ms, 0.99) / 1_000,
+      buckets: cells_ms.length,
+      'producer, cores': found.producer_cores,
+    }
+    rows[`${Math.round(share * 100)} %`] = row
+    tell(JSON.stringify(row))
+  }
+  return {
+    title: 'Freshness',
+    ratios: {},
+    tables: { [`From the produce call, at shares of ${Math.round(maximum)} events/s, ${seconds} s each`]: rows },
+    notes: [
+      'Of cells a value is a bucket of ten seconds: from the produce call of its last event until all events produced for it are in its cells. The producer works on the same cores, which were its own while the maximum was measured.',
+    ],
+  }
+}
+
+const at = (rate: number, seconds: number): Promise<Fresh> =>
+  onGround(ground =>
+    withStore(ground, {}, async ({ config, environment, brokers, start }) => {
+      const store = openStore(config.clickhouse)
+      try {
+        await start(ingesterPart({ config, environment }))
+        return await watched(store, brokers, Math.max(1, Math.round(rate / 2)), seconds)
+      } finally {
+        await store.close()
+      }
+    }),
+  )
+
+async function watched(store: Store, brokers: string, sessions: number, seconds: number): Promise<Fresh> {
+  const rate = eventsOf('live', sessions, 1)
+  const calls: { readonly produced: number; readonly called_ms: number }[] = []
+  const buckets: { readonly t: number; readonly events: number; readonly called_ms: number }[] = []
+  let producer_cpu_s = 0
+  let running = true
+  const producing = ended(
+    produce(brokers, sessions, seconds, rate, line => {
+      const [first = '', ...rest] = line.split(' ')
+      const [a = 0, b = 0, c = 0] = rest.map(Number)
+      if (first === 'cpu') producer_cpu_s = a
+      else if (first === 'bucket') buckets.push({ t: a, events: b, called_ms: c })
+      else calls.push({ produced: Number(first), called_ms: a })
+    }),
+  ).finally(() => {
+    running = false
+  })
+  const seen = new Map<number, { events: number; at_ms: number }[]>()
+  const watchingRaw = rawAges(store, calls, () => running)
+  const watchingCells = cellSightings(store, seen, () => running || !isComplete(buckets, seen))
+  const [raw_ms] = await Promise.all([watchingRaw, watchingCells, producing])
+  const cells_ms = buckets.map(({ t, events, called_ms }) => {
+    const complete = seen.get(t)?.find(sighting => sighting.events >= events)
+    return Math.max(0, (complete?.at_ms ?? Number.NaN) - called_ms)
+  })
+  return { rate, raw_ms, cells_ms, producer_cores: producer_cpu_s / seconds }
+}
+
+/** A request is visible when as many rows are there as were produced by then. */
+async function rawAges(
+  store: Store,
+  calls: { readonly produced: number; readonly called_ms: number }[],
+  running: () => boolean,
+): Promise<number[]> {
+  const ages: number[] = []
+  let begun_ms: number | undefined
+  while (running() || calls.length > 0) {
+    const { n = 0 } = await one(store, 'SELECT count() AS n FROM events_v1')
+    const now = Date.now()
+    begun_ms ??= calls[0]?.called_ms
+    while (calls[0] && calls[0].produced <= n) {
+      const call = calls.shift()
+      if (call && begun_ms !== undefined && call.called_ms - begun_ms > WARM_UP_MS) ages.push(now - call.called_ms)
+    }
+    await sleep(RAW_POLL_MS)
+  }
+  return ages
+}
+
+async function cellSightings(
+  store: Store,
+  seen: Map<number, { events: number; at_ms: number }[]>,
+  going: () => boolean,
+): Promise<void> {
+  const give_up = performance.now() + SETTLED_WITHIN_MS
+  while (going()) {
+    if (performance.now() > give_up) throw new Error('cells of some events never came')
+    const rows = await store.query<{ start: number; n: number }>(
+      `SELECT toUnixTimestamp(t) AS start, sum(events) AS n FROM ${TIERS['10s'].table} FINAL GROUP BY t`,
+    )
+    const at_ms = Date.now()
+    for (const { start, n } of rows) {
+      const sightings = seen.get(start) ?? []
+      seen.set(start, sightings)
+      if (sightings.at(-1)?.events !== n) sightings.push({ events: n, at_ms })
+    }
+    await sleep(CELLS_POLL_MS)
+  }
+}
+
+const isComplete = (
+  buckets: readonly { readonly t: number; readonly events: number }[],
+  seen: ReadonlyMap<number, readonly { readonly events: number }[]>,
+): boolean => buckets.every(({ t, events }) => (seen.get(t)?.at(-1)?.events ?? 0) >= events)
