@@ -20,8 +20,8 @@ export interface FreshnessSize {
 
 /** The first seconds warm the code up. */
 const WARM_UP_MS = 5_000
-const RAW_POLL_MS = 20
-const CELLS_POLL_MS = 250
+const RAW_POLL_MS = 50
+const CELLS_POLL_MS = 300
 /** What has not become cells by then is an error of ours. */
 const SETTLED_WITHIN_MS = 120_000
 

@@ -26,8 +26,9 @@ export interface Run {
   readonly says: Readonly<Record<string, number>>
 }
 
-const POLL_MS = 100
-const QUIET_POLLS = 5
+/** Each question costs some milliseconds of the CPU that is measured. */
+const POLL_MS = 200
+const QUIET_POLLS = 3
 
 export async function run(ground: Ground, runner: Runner, topic: string, events: number): Promise<Run> {
   const group = `${runner}-${Date.now()}`
