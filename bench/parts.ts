@@ -22,13 +22,13 @@ const least = (table: Table, column: string): number =>
 
 export const PARTS = {
   async ingest(quick, tell, known) {
-    const size = quick ? { sessions: 500, seconds: 12, rounds: 1 } : { sessions: 25_000, seconds: 12, rounds: 2 }
+    const size = quick ? { sessions: 500, seconds: 10, rounds: 1 } : { sessions: 25_000, seconds: 20, rounds: 3 }
     const { maximum, ...found } = await liveRace(size, tell)
     known.maximum = maximum
     return found
   },
   one_sample: (quick, tell) =>
-    oneSampleRace(quick ? { sessions: 20, seconds: 12, rounds: 1 } : { sessions: 1_000, seconds: 15, rounds: 2 }, tell),
+    oneSampleRace(quick ? { sessions: 20, seconds: 10, rounds: 1 } : { sessions: 800, seconds: 20, rounds: 2 }, tell),
   freshness: (quick, tell, { maximum = MAXIMUM }) =>
     freshness(
       quick ? { maximum: 400, shares: [0.5], seconds: 8 } : { maximum, shares: [0.25, 0.5, 0.8], seconds: 40 },

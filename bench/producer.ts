@@ -33,9 +33,13 @@ function* messages(start_ms: number): Generator<Message> {
   }
 }
 
+/** A backlog is whole buckets, as live sessions fill them. */
+const startMs = (): number =>
+  paced ? Date.now() : Math.floor(Date.now() / BUCKET_MS) * BUCKET_MS - Number(seconds) * 1_000
+
 function* requests(): Generator<Message[]> {
   let request: Message[] = []
-  for (const message of messages(Date.now() - (paced ? 0 : Number(seconds) * 1_000))) {
+  for (const message of messages(startMs())) {
     if (request.push(message) < perRequest) continue
     yield request
     request = []

@@ -29,6 +29,8 @@ export interface Run {
 /** Each question costs some milliseconds of the CPU that is measured. */
 const POLL_MS = 200
 const QUIET_POLLS = 3
+/** A pass of the settler, and the longest of its statements. */
+const BEYOND_QUIET_S = 3
 
 export async function run(ground: Ground, runner: Runner, topic: string, events: number): Promise<Run> {
   const group = `${runner}-${Date.now()}`
@@ -56,8 +58,7 @@ async function ours({ config, environment, clickhouse, start }: Stage, store: St
   const cells_s = secondsSince(begun)
   const ingester_cpu_s = cpuSeconds(ingester.pid) - startup
   const peak = peakMb(ingester.pid)
-  const beyond_s = await coarserSeconds(config.INGEST_VITALS_PORT)
-  // What it stores and settles beside would go on.
+  const beyond_s = await settledBeyond(config.INGEST_VITALS_PORT)
   await ingester.stop()
   await merged(store)
   const cpu_s = ingester_cpu_s + cpuSeconds(clickhouse.pid) - before
@@ -120,12 +121,17 @@ const rawSays = (table: string): string =>
      sum(toUnixTimestamp64Milli(at) % 1000003) AS raw_times, sum(cityHash64(session_id, game, isp, experiment) % 1000003) AS raw_contexts
    FROM ${table}`
 
-async function coarserSeconds(port: number): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
-  return [...text.matchAll(/^ingest_settle_seconds_sum\{tier="(?!10s")[^"]*"\} (\S+)/gm)].reduce(
-    (sum, [, seconds]) => sum + Number(seconds),
-    0,
-  )
+/** Waits until the coarser tiers have what they take from these cells now; how many seconds their statements took. */
+async function settledBeyond(port: number): Promise<number> {
+  let [seconds, since] = [0, performance.now()]
+  while (secondsSince(since) < BEYOND_QUIET_S) {
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    const sums = text.matchAll(/^ingest_settle_seconds_sum\{tier="(?!10s")[^"]*"\} (\S+)/gm)
+    const now = [...sums].reduce((sum, [, tier]) => sum + Number(tier), 0)
+    if (now !== seconds) [seconds, since] = [now, performance.now()]
+    await sleep(POLL_MS)
+  }
+  return seconds
 }
 
 /** @throws Error naming what two runs over the same topic do not say alike */
