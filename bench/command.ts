@@ -1,61 +1,72 @@
 /**
  * `npm run bench`: what the project claims about speed, freshness and space, measured on this machine in one go: about ten minutes on a
- * quiet one. Prints tables, ratios first, and writes them to `bench/results/latest.md`. `--quick` only shows that every figure is produced.
+ * quiet one. Prints tables, ratios first, and writes them to `bench/results/latest.md`; a part that is run alone replaces its own there.
+ * `--quick` only shows that every figure is produced, and is not kept.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
-import { type Finding, markdown } from './finding.ts'
+import { wholeFrom } from '../local/number.ts'
+import { type Measured, markdown } from './finding.ts'
 import { type Known, PARTS, type Part, type PartName } from './parts.ts'
 import { machine } from './stage.ts'
 
 interface Flags {
   readonly quick: boolean
   readonly only?: PartName
-  readonly out?: string
   readonly json?: string
+  readonly maximum?: number
 }
 
-const LATEST = join(import.meta.dirname, 'results', 'latest.md')
+type Results = Partial<Record<PartName, Measured>>
+
+const RESULTS = join(import.meta.dirname, 'results')
+const NAMES = Object.keys(PARTS) as PartName[]
 
 new Command('npm run bench --')
   .description(
     'ingest against ClickHouse’s own Kafka engine, freshness, bytes per frame, queries, bitrate logic, emitter',
   )
   .option('--quick', 'small, for a smoke run: the figures mean nothing', false)
-  .addOption(new Option('--only <part>', 'one part').choices(Object.keys(PARTS)))
+  .addOption(new Option('--only <part>', 'one part').choices(NAMES))
+  .option('--json <file>', 'write what was found there as well')
   .option(
-    '--out <file>',
-    'where the tables go as Markdown (default: bench/results/latest.md, of a whole run that is not quick)',
+    '--maximum <events/s>',
+    'what freshness alone is measured at shares of; else what ingest stored',
+    wholeFrom(1),
   )
-  .option('--json <file>', 'where they go as JSON')
   .allowExcessArguments(false)
   .action((flags: Flags) => bench(flags))
   .parseAsync()
 
-async function bench({ quick, only, out, json }: Flags): Promise<void> {
+async function bench({ quick, only, json, maximum }: Flags): Promise<void> {
   const begun = performance.now()
   const tell = (line: string): void =>
     console.log(`${((performance.now() - begun) / 1_000).toFixed(0).padStart(4)} s  ${line}`)
-  const header = [
-    `machine: ${machine()}`,
-    `versions: ${versions()}`,
-    ...(quick ? ['QUICK: the figures mean nothing'] : []),
-  ]
-  const findings: Finding[] = []
-  const names = (Object.keys(PARTS) as PartName[]).filter(name => only === undefined || name === only)
-  const known: Known = {}
-  for (const name of names) {
+  const known: Known = maximum === undefined ? {} : { maximum }
+  const found: Results = {}
+  for (const name of NAMES.filter(one => only === undefined || one === only)) {
     tell(name)
     const part: Part = PARTS[name]
-    findings.push(await part(quick, line => tell(`  ${line}`), known))
+    const measured = `${machine()}; ${versions()}${quick ? '; QUICK: the figures mean nothing' : ''}`
+    found[name] = { measured, finding: await part(quick, line => tell(`  ${line}`), known) }
+    if (!quick) keep(found)
   }
-  const text = markdown([...header, `took ${((performance.now() - begun) / 60_000).toFixed(1)} minutes`], findings)
-  console.log(`\n${text}`)
-  const file = out ?? (quick || only ? undefined : LATEST)
-  if (file !== undefined) writeFileSync(file, text)
-  if (json !== undefined) writeFileSync(json, JSON.stringify(findings))
+  console.log(`\n${markdown(inOrder(found))}`)
+  if (json !== undefined) writeFileSync(json, JSON.stringify(inOrder(found).map(({ finding }) => finding)))
 }
+
+/** Parts that were not run now stay as they were found last. */
+function keep(found: Results): void {
+  mkdirSync(RESULTS, { recursive: true })
+  const file = join(RESULTS, 'latest.json')
+  const before = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Results) : {}
+  const results = { ...before, ...found }
+  writeFileSync(file, `${JSON.stringify(results, undefined, 2)}\n`)
+  writeFileSync(join(RESULTS, 'latest.md'), markdown(inOrder(results)))
+}
+
+const inOrder = (results: Results): Measured[] => NAMES.flatMap(name => results[name] ?? [])
 
 function versions(): string {
   const { dependencies, optionalDependencies } = JSON.parse(

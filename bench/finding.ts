@@ -11,6 +11,12 @@ export interface Finding {
   readonly notes: readonly string[]
 }
 
+/** A finding, and on which machine, when and with which versions it was made. */
+export interface Measured {
+  readonly measured: string
+  readonly finding: Finding
+}
+
 const shown = (cell: Cell | undefined): string =>
   typeof cell === 'number' ? String(Number(cell.toPrecision(4))) : (cell ?? '')
 
@@ -21,19 +27,20 @@ export function markdownTable(table: Table): string {
   return [line(['', ...columns]), line(['-', ...columns.map(() => '-')]), ...rows].join('\n')
 }
 
-export function markdown(header: readonly string[], findings: readonly Finding[]): string {
-  const ratios = findings.flatMap(({ ratios }) =>
-    Object.entries(ratios).map(([name, ratio]) => [name, { ratio }] as const),
+export function markdown(found: readonly Measured[]): string {
+  const ratios = found.flatMap(({ finding }) =>
+    Object.entries(finding.ratios).map(([name, ratio]) => [name, { ratio }] as const),
   )
-  const parts = findings.map(({ title, tables, notes }) =>
+  const parts = found.map(({ measured, finding: { title, tables, notes } }) =>
     [
       `## ${title}`,
+      `Measured on ${measured}`,
       ...Object.entries(tables).map(([caption, table]) => `**${caption}**\n\n${markdownTable(table)}`),
       ...notes,
     ].join('\n\n'),
   )
   const first = ratios.length > 0 ? [markdownTable(Object.fromEntries(ratios))] : []
-  return `${['# Benchmark', header.map(fact => `- ${fact}`).join('\n'), ...first, ...parts].join('\n\n')}\n`
+  return `${['# Benchmark', ...first, ...parts].join('\n\n')}\n`
 }
 
 /** Tables that a process printed with `console.table`, in their order. */

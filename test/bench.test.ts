@@ -61,7 +61,7 @@ describe('what was found', () => {
       tables: { 'A table': { ours: { 'events/s': 65_432.1, spread: '1–2' }, theirs: { 'events/s': 50_000 } } },
       notes: ['A note.'],
     }
-    const text = markdown(['machine: one'], [finding])
+    const text = markdown([{ measured: 'one machine', finding }])
     expect(text.indexOf('| ours / theirs | 1.235 |')).toBeGreaterThan(0)
     expect(text.indexOf('| ours / theirs | 1.235 |')).toBeLessThan(text.indexOf('## Speed'))
     expect(text).toContain(markdownTable(finding.tables['A table'] ?? {}))
