@@ -38,6 +38,10 @@ export const machine = (): string =>
 /** A broker while `act` plays. */
 export async function onGround<T>(act: (ground: Ground) => Promise<T>): Promise<T> {
   const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
+  const remove = (): void => rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
+  const leave = (): void => process.exit(1)
+  // Told to end: what was written is gigabytes.
+  process.once('SIGINT', leave).once('SIGTERM', leave).once('exit', remove)
   try {
     return await withParts(data_dir, async start => {
       const port = await freePort()
@@ -45,7 +49,8 @@ export async function onGround<T>(act: (ground: Ground) => Promise<T>): Promise<
       return act({ data_dir, brokers: `127.0.0.1:${port}`, broker })
     })
   } finally {
-    rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
+    remove()
+    process.off('SIGINT', leave).off('SIGTERM', leave).off('exit', remove)
   }
 }
 
@@ -97,6 +102,11 @@ export function makeTopic(config: Config): Promise<void> {
 
 async function withParts<T>(data_dir: string, act: (start: Stage['start']) => Promise<T>): Promise<T> {
   const parts: Part[] = []
+  const kill = (): void => {
+    for (const part of parts) part.kill('SIGKILL')
+  }
+  // Before what they write to is removed.
+  process.prependOnceListener('exit', kill)
   try {
     return await act(async spec => {
       const part = await startPart(spec, { data_dir, report: () => {}, restart: false })
@@ -105,6 +115,7 @@ async function withParts<T>(data_dir: string, act: (start: Stage['start']) => Pr
     })
   } finally {
     for (const part of parts.reverse()) await part.stop()
+    process.off('exit', kill)
   }
 }
 
