@@ -27,6 +27,8 @@ const SETTLED_WITHIN_MS = 60_000
 
 interface Fresh {
   readonly rate: number
+  /** Less than asked for where the cores were too few for it. */
+  readonly came: number
   readonly raw_ms: readonly number[]
   readonly cells_ms: readonly number[]
   readonly producer_cores: number
@@ -41,7 +43,8 @@ export async function freshness(
     const found = await at(maximum * share, seconds)
     const { raw_ms, cells_ms } = found
     const row = {
-      'events/s': Math.round(found.rate),
+      'events/s, asked': Math.round(found.rate),
+      'events/s, as they came': Math.round(found.came),
       'raw p50 s': percentile(raw_ms, 0.5) / 1_000,
       'raw p99 s': percentile(raw_ms, 0.99) / 1_000,
       'cells p50 s': percentile(cells_ms, 0.5) / 1_000,
@@ -80,6 +83,7 @@ async function watched(store: Store, brokers: string, sessions: number, seconds:
   const calls: { readonly produced: number; readonly called_ms: number }[] = []
   const buckets: { readonly t: number; readonly events: number; readonly called_ms: number }[] = []
   let producer_cpu_s = 0
+  let [first_ms, last_ms, last_produced] = [Number.NaN, 0, 0]
   let running = true
   const producing = ended(
     produce(brokers, sessions, seconds, rate, line => {
@@ -87,7 +91,11 @@ async function watched(store: Store, brokers: string, sessions: number, seconds:
       const [a = 0, b = 0, c = 0] = rest.map(Number)
       if (first === 'cpu') producer_cpu_s = a
       else if (first === 'bucket') buckets.push({ t: a, events: b, called_ms: c })
-      else calls.push({ produced: Number(first), called_ms: a })
+      else {
+        calls.push({ produced: Number(first), called_ms: a })
+        if (Number.isNaN(first_ms)) first_ms = a
+        else [last_ms, last_produced] = [a, Number(first)]
+      }
     }),
   ).finally(() => {
     running = false
@@ -100,7 +108,8 @@ async function watched(store: Store, brokers: string, sessions: number, seconds:
     const complete = seen.get(t)?.find(sighting => sighting.events >= events)
     return Math.max(0, (complete?.at_ms ?? Number.NaN) - called_ms)
   })
-  return { rate, raw_ms, cells_ms, producer_cores: producer_cpu_s / seconds }
+  const came = (last_produced * 1_000) / (last_ms - first_ms)
+  return { rate, came, raw_ms, cells_ms, producer_cores: (producer_cpu_s * 1_000) / (last_ms - first_ms) }
 }
 
 /** A request is visible when as many rows are there as were produced by then. */
