@@ -115,7 +115,7 @@ export const rawTable = (): string[] => [
 
 /** The queue, then the view that starts it. */
 export function consuming(form: Form, source: Source): string[] {
-  // A dictionary a message and column would cost it five times as much; Strings become one in the table.
+  // Strings, as the manual would have them: they become dictionaries in the table.
   const typed = Object.entries({ v: 'UInt8', ...FIELDS }).map(
     ([name, type]) => `${name} ${type.replaceAll('LowCardinality(String)', 'String')}`,
   )
