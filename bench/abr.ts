@@ -54,7 +54,7 @@ interface Told {
   readonly age_ms: Quantiles
   readonly statuses: Readonly<Record<string, number>>
   readonly unknown: number
-  readonly cpu_s: number
+  readonly cores: number
 }
 
 async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Promise<void> {
@@ -124,7 +124,7 @@ async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Pr
   const load = ({ events_a_second, cores }: Used<unknown>) => ({ 'events/s': events_a_second, ...cores })
   console.table({
     'cores while nobody asks': load(idle),
-    'while sessions are asked': { ...load(state), asker: (state.value.cpu_s / seconds).toFixed(2) },
+    'while sessions are asked': { ...load(state), asker: state.value.cores.toFixed(2) },
     'while raw rows are read twice a second': load(rows),
   })
   console.log(

@@ -1,7 +1,7 @@
 /**
  * Bitrate logic asking, as a process of its own: `asker.ts <url> <key file> <requests/s> <seconds> <sessions> <batch>`. Requests are due at
- * fixed times, whether or not those before were answered, and their latency counts from there. `batch` 0: one session each; otherwise
- * batches of so many. Prints one line of JSON: latencies in ms, statuses, how old the answers were.
+ * fixed times, whether or not those before were answered, and their latency counts from there, but for the first seconds. `batch` 0: one
+ * session each; otherwise batches of so many. Prints one line of JSON: latencies in ms, statuses, how old the answers were.
  * HTTP by hand over kept connections: it shares the cores with what it measures, and node's client costs it more than the server.
  */
 import { once } from 'node:events'
@@ -17,7 +17,10 @@ const CONNECTIONS = 64
 const idOf = (n: number): string => `00000000-0000-4000-8000-${n.toString(16).padStart(12, '0')}`
 const anyone = (): string => idOf(Math.floor(Math.random() * Number(sessions)))
 
+/** Code that was never run before is slow, and what piles up behind it is not what a service that runs is like. */
+const WARM_UP_S = 5
 const latencies: number[] = []
+let answers = 0
 const ages: number[] = []
 const statuses: Record<string, number> = {}
 let unknown = 0
@@ -29,13 +32,13 @@ function request(): string {
   return `POST /v1/abr/sessions:batch HTTP/1.1\r\n${headers}\r\ncontent-length: ${body.length}\r\n\r\n${body}`
 }
 
-/** One request at a time on each; what is due while all are busy waits, and its time runs. */
+/** One request at a time on each, in turn, so that none is idle for long; what is due while all are busy waits, and its time runs. */
 const idle: Socket[] = []
 const waiting: number[] = []
 const asked = new Map<Socket, number>()
 
 function ask(due: number): void {
-  const socket = idle.pop()
+  const socket = idle.shift()
   if (!socket) return void waiting.push(due)
   asked.set(socket, due)
   socket.write(request())
@@ -50,7 +53,7 @@ function listen(socket: Socket): void {
     const head = text.indexOf(END_OF_HEAD)
     const length = Number(/content-length: (\d+)/i.exec(text)?.[1] ?? Number.NaN)
     if (head < 0 || text.length < head + END_OF_HEAD.length + length) return
-    answered(text.slice(9, 12), text, performance.now() - (asked.get(socket) ?? Number.NaN))
+    answered(text.slice(9, 12), text, asked.get(socket) ?? Number.NaN)
     text = ''
     idle.push(socket)
     const due = waiting.shift()
@@ -61,8 +64,10 @@ function listen(socket: Socket): void {
   })
 }
 
-function answered(status: string, text: string, latency_ms: number): void {
-  latencies.push(latency_ms)
+function answered(status: string, text: string, due: number): void {
+  answers++
+  if (due < begun + WARM_UP_S * 1_000) return
+  latencies.push(performance.now() - due)
   statuses[status] = (statuses[status] ?? 0) + 1
   if (Number(batch) > 0) return
   const age_ms = /"age_ms":(\d+)/.exec(text)?.[1]
@@ -81,21 +86,21 @@ const TICK_MS = 2
 const ANSWERED_WITHIN_MS = 60_000
 const cpu_before = process.cpuUsage()
 const begun = performance.now()
-const total = Number(rate) * Number(seconds)
+const total = Number(rate) * (WARM_UP_S + Number(seconds))
 for (let sent = 0; sent < total; ) {
-  const due = Math.min(total, Math.floor(((performance.now() - begun) / 1_000) * Number(rate)))
+  const due = Math.min(total, 1 + Math.floor(((performance.now() - begun) / 1_000) * Number(rate)))
   while (sent < due) ask(begun + (sent++ / Number(rate)) * 1_000)
   await sleep(TICK_MS)
 }
 const { user, system } = process.cpuUsage(cpu_before)
+const cores = (user + system) / 1_000 / (performance.now() - begun)
 const end = performance.now() + ANSWERED_WITHIN_MS
-while (latencies.length < total && performance.now() < end) await sleep(TICK_MS)
-if (latencies.length < total) statuses.unanswered = total - latencies.length
+while (answers < total && performance.now() < end) await sleep(TICK_MS)
+if (answers < total) statuses.unanswered = total - answers
 const told = (values: readonly number[]) => ({
   p50: percentile(values, 0.5),
   p99: percentile(values, 0.99),
   max: values.reduce((a, b) => Math.max(a, b), 0),
 })
-const cpu_s = (user + system) / 1e6
-console.log(JSON.stringify({ latency_ms: told(latencies), age_ms: told(ages), statuses, unknown, cpu_s }))
+console.log(JSON.stringify({ latency_ms: told(latencies), age_ms: told(ages), statuses, unknown, cores }))
 process.exit(0)

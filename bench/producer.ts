@@ -19,8 +19,18 @@ const perRequest = paced ? (Number(rate) * PACE_MS) / 1_000 : REQUEST
 
 interface Message {
   readonly key: string
+  /** Of the session, as the key would have it, but for nothing. */
+  readonly partition: number
   readonly value: Buffer
   readonly bucket_ms: number
+}
+
+async function partitionsOf(topic: string): Promise<number> {
+  const admin = kafka.admin()
+  await admin.connect()
+  const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+  await admin.disconnect()
+  return topics[0]?.partitions.length ?? 1
 }
 
 function* messages(start_ms: number): Generator<Message> {
@@ -28,7 +38,8 @@ function* messages(start_ms: number): Generator<Message> {
     for (let session = 0; session < Number(sessions); session++) {
       const at_ms = start_ms + Math.floor((turn * 1_000) / load.per_second) + (session % 1_000)
       const bucket_ms = Math.floor(at_ms / BUCKET_MS) * BUCKET_MS
-      for (const { key, value } of load.said(session, turn, at_ms)) yield { key, value: Buffer.from(value), bucket_ms }
+      for (const { key, value } of load.said(session, turn, at_ms))
+        yield { key, partition: session % partitions, value: Buffer.from(value), bucket_ms }
     }
   }
 }
@@ -47,9 +58,9 @@ function* requests(): Generator<Message[]> {
   if (request.length > 0) yield request
 }
 
-const producer = new kafkajs.Kafka({ brokers: [brokers], logLevel: kafkajs.logLevel.NOTHING }).producer({
-  createPartitioner: kafkajs.Partitioners.DefaultPartitioner,
-})
+const kafka = new kafkajs.Kafka({ brokers: [brokers], logLevel: kafkajs.logLevel.NOTHING })
+const partitions = await partitionsOf(topic)
+const producer = kafka.producer({ createPartitioner: kafkajs.Partitioners.DefaultPartitioner })
 await producer.connect()
 const cpu_before = process.cpuUsage()
 const begun = performance.now()

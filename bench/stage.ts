@@ -109,7 +109,7 @@ async function withParts<T>(data_dir: string, act: (start: Stage['start']) => Pr
   process.prependOnceListener('exit', kill)
   try {
     return await act(async spec => {
-      const part = await startPart(spec, { data_dir, report: () => {}, restart: false })
+      const part = await startPart(spec, { data_dir, report: () => {}, restart: false, precedence: true })
       parts.push(part)
       return part
     })

@@ -33,6 +33,7 @@ export function clickHousePart({ config, environment }: NodePartOptions): PartSp
     probe: httpProbe(`http://127.0.0.1:${port}/ping`),
     ready_within_ms: 60_000,
     stop_within_ms: 30_000,
+    gives_way: true,
   }
 }
 
@@ -48,6 +49,7 @@ export function ingesterPart({ config, environment, flags = [] }: NodePartOption
     probe: httpProbe(`http://127.0.0.1:${port}/readyz`),
     ready_within_ms: 120_000,
     stop_within_ms: 55_000,
+    gives_way: true,
   }
 }
 

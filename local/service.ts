@@ -55,7 +55,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   try {
     for (const spec of partsOf(config, environment, options.announce)) {
       signal?.throwIfAborted()
-      parts.push(await startPart(spec, { data_dir, report, ...(watch && { watch }), ...(signal && { signal }) }))
+      const given = { ...(watch && { watch }), ...(signal && { signal }) }
+      parts.push(await startPart(spec, { data_dir, report, precedence: true, ...given }))
     }
   } catch (error) {
     await stop()

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { CannotStart, type Child, type Command, commandLineOf, launch } from './child.ts'
 import { endLeftover, forgetPid, rememberPid } from './leftover.ts'
 import { PartLog } from './part-log.ts'
+import { giveWay } from './precedence.ts'
 
 export interface PartSpec {
   readonly name: string
@@ -20,6 +21,8 @@ export interface PartSpec {
   readonly ready_within_ms: number
   /** From SIGTERM to SIGKILL. */
   readonly stop_within_ms: number
+  /** Nobody waits for it: see `PartOptions.precedence`. */
+  readonly gives_way?: true
 }
 
 export type PartEvent = { readonly part: string } & (
@@ -42,6 +45,8 @@ export interface PartOptions {
   readonly watch?: { readonly every_ms: number; readonly misses: number }
   /** Gives the start up, and ends what was started. */
   readonly signal?: AbortSignal
+  /** Parts that give way do. Default false. */
+  readonly precedence?: boolean
 }
 
 /** Why a part is gone for good. */
@@ -142,6 +147,7 @@ export class Part {
     given_up.throwIfAborted()
     const child = await launch(command, this.#log.open())
     this.#child = child
+    if (this.#options.precedence && this.#spec.gives_way) giveWay(child.pid)
     rememberPid(data_dir, this.name, child.pid, commandLineOf(command))
     void child.exit.then(() => {
       this.#ready = false

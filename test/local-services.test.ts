@@ -5,6 +5,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { getPriority } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -235,6 +236,18 @@ describe('a part', () => {
     expect(events.at(-1)).toMatchObject({ event: 'stopped', killed: true })
   })
 
+  test('that nobody waits for gives way where the parts share a machine, also after it was started again', async () => {
+    const { part: alone } = await startScript(SERVE, {}, await freePort())
+    const { part } = await startScript(SERVE, { precedence: true }, await freePort())
+    const pidOf = ({ pid }: typeof part): number => pid ?? Number.NaN
+    expect(getPriority(pidOf(alone))).toBe(getPriority())
+    expect(getPriority(pidOf(part))).toBeGreaterThan(getPriority())
+    part.kill('SIGKILL')
+    await until(() => part.restarts === 1 && part.ready)
+    expect(getPriority(pidOf(part))).toBeGreaterThan(getPriority())
+    await Promise.all([part.stop(), alone.stop()])
+  })
+
   test('waits longer after each death, never above 8 s, never twice the same', () => {
     expect([1, 2, 3, 9].map(deaths => restartDelay_ms(deaths, 0))).toEqual([250, 500, 1_000, 8_000])
     expect(restartDelay_ms(1, 1)).toBe(125)
@@ -309,6 +322,7 @@ async function startScript(
     },
     ready_within_ms: 20_000,
     stop_within_ms: 5_000,
+    gives_way: true,
   }
   const part = await startPart(spec, { data_dir, report: event => events.push(event), ...options })
   return { part, events }

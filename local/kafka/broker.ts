@@ -44,6 +44,7 @@ export function brokerPart(options: BrokerOptions): PartSpec {
     probe: () => probeBroker(options.port),
     ready_within_ms: READY_WITHIN_MS,
     stop_within_ms: STOP_WITHIN_MS,
+    gives_way: true,
   }
 }
 

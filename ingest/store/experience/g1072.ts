@@ -1,9 +1,9 @@
 /**
  * ITU-T G.1072 (01/2020 with Cor.1): the opinion score of cloud gaming from what was measured of the stream and its network.
- * Each equation stands once, as a formula; `scoreOf` evaluates it for single values and `scoreSql` prints it for settling.
+ * Each equation stands once, as a formula; `scoreOf` computes it for single values and `scoreSql` prints it for settling.
  * Fitted on H.264 up to 1920×1080 at 60 fps. Not monotone in the frame rate at a fixed bitrate, nor in the video class.
  */
-import { below, clamp, evaluate, exp, greatest, ln, minus, over, printSql, product, sum, type Term } from './formula.ts'
+import { below, clamp, compile, exp, greatest, ln, minus, over, printSql, product, sum, type Term } from './formula.ts'
 
 export const VIDEO_CLASSES = ['low', 'medium', 'high'] as const
 /** How much the encoder has to do for the game's pictures. */
@@ -152,32 +152,39 @@ export type Lines = Readonly<
   Record<'flr' | 'i_cod' | 'i_trans' | 'i_tvq' | 'i_frames' | 'i_delay' | 'r' | 'mos', number>
 >
 
-/** The lines of each pair of classes, made when first asked for: to make the terms costs as much as to evaluate them. */
-const made = new Map<string, readonly (readonly [name: string, term: Term])[]>()
-function linesOf(classes: Classes): readonly (readonly [name: string, term: Term])[] {
+/** What a calculation knows, each at its place: the inputs, then line by line. */
+const NAMES = [br, fr, px, delay, slice, 'packet_loss_pct', flr, ...LINES.map(([name]) => name)] as const
+const placeOf = (name: string): number => NAMES.indexOf(name)
+const FIRST_LINE = NAMES.length - LINES.length
+type Computed = (values: Float64Array) => number
+const modelledFlr = compile(MODELLED_FLR, placeOf)
+/** The lines of each pair of classes, made when first asked for. */
+const made = new Map<string, readonly Computed[]>()
+function linesOf(classes: Classes): readonly Computed[] {
   const key = `${classes.video} ${classes.interaction}`
-  const known = made.get(key)
-  if (known) return known
-  const lines = LINES.map(([name, formula]) => [name, formula(classes)] as const)
+  const lines = made.get(key) ?? LINES.map(([, formula]) => compile(formula(classes), placeOf))
   made.set(key, lines)
   return lines
 }
 
 /** One score. The inputs are taken as they are: clamping them to `RANGE` and saying so is the caller's. */
 export function scoreOf(inputs: Inputs, classes: Classes): Lines {
-  const values = new Map<string, number>(Object.entries({ slice_loss_pct: 0, ...inputs }))
-  values.set('flr', 'flr_pct' in inputs ? inputs.flr_pct : evaluate(MODELLED_FLR, values))
-  for (const [name, term] of linesOf(classes)) values.set(name, evaluate(term, values))
-  const line = (name: keyof Lines): number => values.get(name) ?? Number.NaN
+  const { bitrate_mbps, fps, pixels, delay_ms, slice_loss_pct = 0 } = inputs
+  const packet_loss_pct = 'packet_loss_pct' in inputs ? inputs.packet_loss_pct : Number.NaN
+  const values = new Float64Array(NAMES.length)
+  values.set([bitrate_mbps, fps, pixels, delay_ms, slice_loss_pct, packet_loss_pct])
+  const at = (name: string): number => values[placeOf(name)] ?? Number.NaN
+  values[placeOf(flr)] = 'flr_pct' in inputs ? inputs.flr_pct : modelledFlr(values)
+  for (const [i, line] of linesOf(classes).entries()) values[FIRST_LINE + i] = line(values)
   return {
-    flr: line('flr'),
-    i_cod: line('i_cod'),
-    i_trans: line('i_trans'),
-    i_tvq: line('i_tvq'),
-    i_frames: line('i_frames'),
-    i_delay: line('i_delay'),
-    r: line('r'),
-    mos: line('mos'),
+    flr: at(flr),
+    i_cod: at('i_cod'),
+    i_trans: at('i_trans'),
+    i_tvq: at('i_tvq'),
+    i_frames: at('i_frames'),
+    i_delay: at('i_delay'),
+    r: at('r'),
+    mos: at('mos'),
   }
 }
 
