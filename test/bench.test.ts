@@ -2,10 +2,11 @@
  * The benchmark runs and says a number wherever it promises one, and what it races against ends with the same result as ours, which it
  * checks itself. What the numbers are depends on the machine and is no test's business.
  */
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type Finding, markdown, markdownTable, middle, printedTables } from '../bench/finding.ts'
 import { PARTS } from '../bench/parts.ts'
@@ -17,14 +18,12 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }))
 /** On a busy machine every part takes many times what it takes alone. */
 const DEADLINE_MS = 900_000
 
-function quickly(part: string): Finding {
+const run = promisify(execFile)
+
+async function quickly(part: string): Promise<Finding> {
   const file = join(directory, `${part}.json`)
-  const { status, stderr } = spawnSync(
-    process.execPath,
-    ['--import', 'tsx', 'bench/command.ts', '--quick', '--only', part, '--json', file],
-    { cwd: ROOT, encoding: 'utf8', timeout: DEADLINE_MS, env: { ...process.env, NODE_ENV: undefined } },
-  )
-  expect(status, stderr).toBe(0)
+  const args = ['--import', 'tsx', 'bench/command.ts', '--quick', '--only', part, '--json', file]
+  await run(process.execPath, args, { cwd: ROOT, timeout: DEADLINE_MS, env: { ...process.env, NODE_ENV: undefined } })
   const [finding] = JSON.parse(readFileSync(file, 'utf8')) as [Finding]
   return finding
 }
@@ -44,8 +43,8 @@ const figuresOf = ({ ratios, tables }: Finding): [where: string, figure: unknown
 describe('npm run bench -- --quick', () => {
   test.each(Object.keys(PARTS))(
     'says every figure of %s',
-    part => {
-      const figures = figuresOf(quickly(part))
+    async part => {
+      const figures = figuresOf(await quickly(part))
       expect(figures.length).toBeGreaterThan(2)
       expect(figures.filter(([, figure]) => !Number.isFinite(figure))).toEqual([])
     },
