@@ -10,6 +10,7 @@ import { wholeFrom } from '../local/number.ts'
 import { apiPart, apiUrl, ingesterPart } from '../local/parts.ts'
 import { devKeyFile } from '../query/http/keys.ts'
 import { directly, freshness, type Quantiles, readingRaw } from './abr-probes.ts'
+import { DIRECT, FROM_MEMORY } from './abr-rows.ts'
 import { cpuSeconds, ended, nowMb, onStage, play, produce, type Stage } from './stage.ts'
 import { synthetic } from './synthetic-sessions.ts'
 
@@ -111,9 +112,9 @@ async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Pr
   const { latency_ms, age_ms, statuses, unknown } = state.value
   console.table({
     'a session, within the server': { 'p50 ms': server.p50, 'p99 ms': server.p99, 'max ms': '' },
-    'a session, for its caller': row(latency_ms),
+    [FROM_MEMORY]: row(latency_ms),
     [`a batch of ${BATCH.size}, for its caller`]: row(batch.value.latency_ms),
-    'the same from ClickHouse, asked one at a time': row(direct.value.latency_ms),
+    [DIRECT]: row(direct.value.latency_ms),
     'age of the answers': row(age_ms),
     'from the produce call to the answer': row(fresh),
   })

@@ -1,4 +1,5 @@
 /** The parts of `npm run bench` by name, in their order, each with its size: the whole, and one that only shows that it runs. */
+import { DIRECT, FROM_MEMORY } from './abr-rows.ts'
 import { emitterCost, printed } from './children.ts'
 import type { Finding, Table } from './finding.ts'
 import { freshness } from './freshness.ts'
@@ -19,6 +20,8 @@ const MAXIMUM = 50_000
 
 const least = (table: Table, column: string): number =>
   Math.min(...Object.values(table).flatMap(row => (typeof row[column] === 'number' ? [row[column]] : [])))
+
+const cell = (table: Table, row: string, column: string): number => Number(table[row]?.[column] ?? Number.NaN)
 
 export const PARTS = {
   async ingest(quick, tell, known) {
@@ -53,8 +56,12 @@ export const PARTS = {
       'What bitrate logic is told, under load',
       'abr.ts',
       quick ? ['--sessions', 50, '--requests', 20, '--seconds', 3, '--synthetic', 500] : ['--seconds', 15],
-      [],
-      () => ({}),
+      ['How long an answer takes, and how old it is', 'Cores', 'Many sessions without Kafka'],
+      ([table = {}]) => ({
+        'bitrate logic: a query to ClickHouse / an answer from memory, median time':
+          cell(table, DIRECT, 'p50 ms') / cell(table, FROM_MEMORY, 'p50 ms'),
+        '… p99': cell(table, DIRECT, 'p99 ms') / cell(table, FROM_MEMORY, 'p99 ms'),
+      }),
       tell,
     ),
   emitter: quick => emitterCost(quick ? 60_000 : 600_000),
