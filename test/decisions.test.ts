@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
+import { inBacklog } from '../ingest/load/loader.ts'
 import { chooseEnded, nextEarly, quietOf, type Watch } from '../ingest/load/settler.ts'
 
 describe('a partition’s gate', () => {
@@ -75,6 +76,23 @@ describe('a changed bucket is settled', () => {
     quietOf([{ t: T, rows: 1, settled_at_ms: 0 }], watched, now, false)
     quietOf([], watched, now, false)
     expect(watched.size).toBe(0)
+  })
+})
+
+describe('a backlog', () => {
+  const none = { unread: 0, unstored: 0, stored_age_ms: 0 }
+
+  test('begins where Kafka has more than one batch holds', () => {
+    expect(inBacklog(false, { ...none, unread: 100, unstored: 100 }, 100)).toBe(false)
+    expect(inBacklog(false, { ...none, unread: 101, unstored: 101 }, 100)).toBe(true)
+  })
+
+  test('ends when all of it is stored, or what is stored is live again, and not while its last rows are on their way', () => {
+    const last = { unread: 0, unstored: 60, stored_age_ms: 30_000 }
+    expect(inBacklog(true, last, 100)).toBe(true)
+    expect(inBacklog(true, { ...last, unstored: 0 }, 100)).toBe(false)
+    expect(inBacklog(true, { ...last, stored_age_ms: 1_000 }, 100)).toBe(false)
+    expect(inBacklog(false, last, 100)).toBe(false)
   })
 })
 

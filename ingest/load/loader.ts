@@ -33,6 +33,26 @@ const FLUSH_AGE_CATCHING_UP_MS = 2_000
 /** Messages decoded in one go before other work of the process gets its turn. */
 const YIELD_EVERY = 1_000
 
+/** What is stored this soon after Kafka had it is live. */
+const LIVE_WITHIN_MS = 5_000
+
+export interface Behind {
+  /** Records that Kafka has and we have not read, or not stored. */
+  readonly unread: number
+  readonly unstored: number
+  /** How long the oldest record of the last batch had waited. */
+  readonly stored_age_ms: number
+}
+
+/**
+ * Whether a backlog is being worked off. It begins where Kafka has more for us than one batch holds, and ends only when all of it is
+ * stored, or what is stored is live again: a bucket that is settled just before the end of a backlog is settled twice.
+ */
+export function inBacklog(before: boolean, { unread, unstored, stored_age_ms }: Behind, batch_rows: number): boolean {
+  if (unread > batch_rows) return true
+  return before && unstored > 0 && stored_age_ms > LIVE_WITHIN_MS
+}
+
 export class Loader implements Listener {
   readonly #options: LoaderOptions
   #filling: Batch
@@ -51,6 +71,9 @@ export class Loader implements Listener {
   readonly #highWatermarks = new Map<number, number>()
   #oldestAt_ms = Number.POSITIVE_INFINITY
   #progressNoted_at_ms = 0
+  /** How long the oldest record of the last batch had waited. */
+  #storedAge_ms = 0
+  #inBacklog = false
   #stopping = false
 
   constructor(options: LoaderOptions) {
@@ -72,11 +95,21 @@ export class Loader implements Listener {
     return oldest
   }
 
-  /** Whether Kafka has more for us than one batch holds. */
+  /** Whether a backlog is being worked off: see `inBacklog`. */
   catchingUp(): boolean {
-    let lag = 0
-    for (const [partition, high] of this.#highWatermarks) lag += high - (this.#gates.get(partition)?.next ?? high)
-    return lag > this.#options.flush.rows
+    let unstored = 0
+    for (const [partition, high] of this.#highWatermarks)
+      unstored += high - (this.#progress.get(partition)?.next ?? high)
+    const now = { unread: this.#unread(), unstored, stored_age_ms: this.#storedAge_ms }
+    this.#inBacklog = inBacklog(this.#inBacklog, now, this.#options.flush.rows)
+    return this.#inBacklog
+  }
+
+  /** Records that Kafka has and we have not read. */
+  #unread(): number {
+    let unread = 0
+    for (const [partition, high] of this.#highWatermarks) unread += high - (this.#gates.get(partition)?.next ?? high)
+    return unread
   }
 
   // — joining, taking —
@@ -268,8 +301,8 @@ export class Loader implements Listener {
   }
 
   #flushAge_ms(): number {
-    const { age_ms } = this.#options.flush
-    return this.catchingUp() ? Math.max(age_ms, FLUSH_AGE_CATCHING_UP_MS) : age_ms
+    const { age_ms, rows } = this.#options.flush
+    return this.#unread() > rows ? Math.max(age_ms, FLUSH_AGE_CATCHING_UP_MS) : age_ms
   }
 
   // — batches out —
@@ -333,7 +366,8 @@ export class Loader implements Listener {
       this.#oldestAt_ms = Math.min(this.#oldestAt_ms, batch.oldest_at_ms)
       vitals.insertSeconds.observe((performance.now() - begun) / 1000)
       if (batch.oldest_appended_at_ms !== undefined) {
-        vitals.freshnessSeconds.observe(Math.max(0, Date.now() - batch.oldest_appended_at_ms) / 1000)
+        this.#storedAge_ms = Math.max(0, Date.now() - batch.oldest_appended_at_ms)
+        vitals.freshnessSeconds.observe(this.#storedAge_ms / 1000)
       }
       vitals.batches.inc({ reason })
       for (const [partition, range] of stored) {

@@ -118,7 +118,7 @@ export interface SettlerOptions {
   readonly retention: Retention
   /** Start of the oldest event loaded since this was last asked. */
   readonly oldestChange_ms: () => number
-  /** Whether the loader is behind by more than it holds in hand. */
+  /** Whether the loader works off a backlog. */
   readonly catchingUp: () => boolean
   readonly vitals: IngestVitals
   readonly log: Log
