@@ -77,7 +77,7 @@ interface Witness {
 }
 
 /** Asks for everything again and again while `during` runs, and notes what it is told. */
-async function witness(during: () => Promise<void>): Promise<Witness> {
+async function witness(during: (seen: Witness) => Promise<void>): Promise<Witness> {
   const seen: Witness = { answers: { state: 0, batch: 0, prior: 0 }, failures: [], age_max_ms: 0, stale: 0, younger: 0 }
   let over = false
   const before = new Map<string, Advice>()
@@ -109,7 +109,7 @@ async function witness(during: () => Promise<void>): Promise<Witness> {
     }
   })()
   try {
-    await during()
+    await during(seen)
   } finally {
     over = true
     await asking
@@ -155,10 +155,10 @@ describe('every answer is 200 and says its true age', () => {
     const part = parts[name]
     // Sessions speak twice a second: who is known to be without the broker is known by this.
     const blind = name === 'broker'
-    const { answers, failures, stale, younger, age_max_ms } = await witness(async () => {
+    const { answers, failures, stale, younger, age_max_ms } = await witness(async seen => {
       part?.kill(signal)
       if (blind) {
-        await until('everything is stale', DEADLINE_MS, async () => (await state(1)).stale)
+        await until('everything is stale', DEADLINE_MS, async () => (await state(1)).stale && seen.stale > 0)
         const { recommendation, safe_default, freeze_in_progress } = await state(1)
         expect(recommendation).toEqual({ ...safe_default, reason: 'stale' })
         expect(freeze_in_progress, 'that nobody is heard is nobody’s freeze').toBe(false)
