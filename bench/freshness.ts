@@ -23,7 +23,7 @@ const WARM_UP_MS = 5_000
 const RAW_POLL_MS = 50
 const CELLS_POLL_MS = 300
 /** When nothing has changed for so long and some events are in no cell, they never will be. */
-const SETTLED_WITHIN_MS = 60_000
+const SETTLED_WITHIN_MS = 180_000
 
 interface Fresh {
   readonly rate: number

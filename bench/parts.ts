@@ -11,7 +11,7 @@ export type Part = (quick: boolean, tell: Tell, known: Known) => Promise<Finding
 
 /** What a part takes from those before it. */
 export interface Known {
-  /** Events a second that ours stored of live-like load. */
+  /** Events a second that ours stored and settled of live-like load. */
   maximum?: number
 }
 

@@ -32,7 +32,7 @@ const NOTES = [
   'Median of runs in turn, their spread beside it. CPU of all processes but the broker, until nothing merges any more. “Ten-second cells alone” leaves out what ours settles beside them (minutes, hours, sessions, the cube).',
 ]
 
-/** Live-like load from a full topic. `maximum`: events a second that ours stored. */
+/** Live-like load from a full topic. `maximum`: events a second that ours stored and settled. */
 export async function liveRace(size: RaceSize, tell: Tell): Promise<Finding & { readonly maximum: number }> {
   return onGround(async ground => {
     const found = await raceOn(ground, 'live', size, [...inTurn(size.rounds), 'manual'], tell)
@@ -44,7 +44,7 @@ export async function liveRace(size: RaceSize, tell: Tell): Promise<Finding & { 
           tableOf(found),
       },
       notes: NOTES,
-      maximum: rate(found, 'ours', ({ rows_s }) => rows_s),
+      maximum: rate(found, 'ours', ({ cells_s }) => cells_s),
     }
   })
 }

@@ -11,7 +11,7 @@ import { migrate, retentionOf } from '../ingest/store/migrate.ts'
 import { brokerPart } from '../local/kafka/broker.ts'
 import { clickHousePart } from '../local/parts.ts'
 import { freePort } from '../local/ports.ts'
-import { type Part, type PartSpec, startPart } from '../local/supervise.ts'
+import { type Part, type PartOptions, type PartSpec, startPart } from '../local/supervise.ts'
 import type { LoadName } from './load.ts'
 
 const TOPIC = 'bench.events'
@@ -21,6 +21,8 @@ export interface Ground {
   readonly data_dir: string
   readonly brokers: string
   readonly broker: Part
+  /** Whether the API goes first. Not where ingest is measured: a producer would go first as well, and players have machines of their own. */
+  readonly precedence: boolean
 }
 
 export interface Stage {
@@ -36,17 +38,17 @@ export const machine = (): string =>
   `${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`
 
 /** A broker while `act` plays. */
-export async function onGround<T>(act: (ground: Ground) => Promise<T>): Promise<T> {
+export async function onGround<T>(act: (ground: Ground) => Promise<T>, precedence = false): Promise<T> {
   const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
   const remove = (): void => rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
   const leave = (): void => process.exit(1)
   // Told to end: what was written is gigabytes.
   process.once('SIGINT', leave).once('SIGTERM', leave).once('exit', remove)
   try {
-    return await withParts(data_dir, async start => {
+    return await withParts({ data_dir, precedence }, async start => {
       const port = await freePort()
       const broker = await start(brokerPart({ data_dir, port, environment: process.env }))
-      return act({ data_dir, brokers: `127.0.0.1:${port}`, broker })
+      return act({ data_dir, brokers: `127.0.0.1:${port}`, broker, precedence })
     })
   } finally {
     remove()
@@ -56,7 +58,7 @@ export async function onGround<T>(act: (ground: Ground) => Promise<T>): Promise<
 
 /** A ClickHouse of its own with topic and tables, while `act` plays. */
 export async function withStore<T>(
-  { data_dir, brokers, broker }: Ground,
+  { data_dir, brokers, broker, precedence }: Ground,
   settings: Environment,
   act: (stage: Stage) => Promise<T>,
 ): Promise<T> {
@@ -72,7 +74,7 @@ export async function withStore<T>(
     INGEST_VITALS_PORT: String(await freePort()),
     HTTP_PORT: String(await freePort()),
   }
-  return withParts(own_dir, async start => {
+  return withParts({ data_dir: own_dir, precedence }, async start => {
     const clickhouse = await start(clickHousePart({ config: readConfig(environment), environment }))
     // Only now: the first start makes the password.
     const config = readConfig(environment)
@@ -82,10 +84,10 @@ export async function withStore<T>(
   })
 }
 
-/** A broker and ClickHouse with topic and tables, while `act` plays. Says what machine this is. */
+/** The whole service as `npm run demo` has it, who is waited for first, while `act` plays. Says what machine this is. */
 export async function onStage(settings: Environment, act: (stage: Stage) => Promise<void>): Promise<void> {
   console.log(`machine: ${machine()}`)
-  await onGround(ground => withStore(ground, settings, act))
+  await onGround(ground => withStore(ground, settings, act), true)
 }
 
 /** As the ingester makes it, if it is not there. */
@@ -100,7 +102,10 @@ export function makeTopic(config: Config): Promise<void> {
   return source.ensureTopic(config.KAFKA_PARTITIONS)
 }
 
-async function withParts<T>(data_dir: string, act: (start: Stage['start']) => Promise<T>): Promise<T> {
+async function withParts<T>(
+  given: Pick<PartOptions, 'data_dir' | 'precedence'>,
+  act: (start: Stage['start']) => Promise<T>,
+): Promise<T> {
   const parts: Part[] = []
   const kill = (): void => {
     for (const part of parts) part.kill('SIGKILL')
@@ -109,7 +114,7 @@ async function withParts<T>(data_dir: string, act: (start: Stage['start']) => Pr
   process.prependOnceListener('exit', kill)
   try {
     return await act(async spec => {
-      const part = await startPart(spec, { data_dir, report: () => {}, restart: false, precedence: true })
+      const part = await startPart(spec, { ...given, report: () => {}, restart: false })
       parts.push(part)
       return part
     })
