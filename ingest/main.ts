@@ -105,7 +105,7 @@ async function run(accept_new_log: boolean): Promise<void> {
       every_ms: config.SETTLE_EVERY_MS,
       retention: retentionOf(config),
       oldestChange_ms: () => running.takeOldestAt(),
-      catchingUp: () => running.catchingUp(),
+      behind: () => running.behind(),
       vitals,
       log,
     },

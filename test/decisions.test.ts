@@ -5,8 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
-import { inBacklog } from '../ingest/load/loader.ts'
-import { chooseEnded, nextEarly, quietOf, type Watch } from '../ingest/load/settler.ts'
+import { chooseEnded, inBacklog, nextEarly, quietOf, type Watch } from '../ingest/load/settler.ts'
 
 describe('a partition’s gate', () => {
   const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }
@@ -80,19 +79,18 @@ describe('a changed bucket is settled', () => {
 })
 
 describe('a backlog', () => {
-  const none = { unread: 0, unstored: 0, stored_age_ms: 0 }
+  const none = { beyond_a_batch: false, unstored: 0, stored_age_ms: 0 }
 
   test('begins where Kafka has more than one batch holds', () => {
-    expect(inBacklog(false, { ...none, unread: 100, unstored: 100 }, 100)).toBe(false)
-    expect(inBacklog(false, { ...none, unread: 101, unstored: 101 }, 100)).toBe(true)
+    expect(inBacklog(false, { ...none, unstored: 60, stored_age_ms: 30_000 })).toBe(false)
+    expect(inBacklog(false, { ...none, beyond_a_batch: true })).toBe(true)
   })
 
   test('ends when all of it is stored, or what is stored is live again, and not while its last rows are on their way', () => {
-    const last = { unread: 0, unstored: 60, stored_age_ms: 30_000 }
-    expect(inBacklog(true, last, 100)).toBe(true)
-    expect(inBacklog(true, { ...last, unstored: 0 }, 100)).toBe(false)
-    expect(inBacklog(true, { ...last, stored_age_ms: 1_000 }, 100)).toBe(false)
-    expect(inBacklog(false, last, 100)).toBe(false)
+    const last = { ...none, unstored: 60, stored_age_ms: 30_000 }
+    expect(inBacklog(true, last)).toBe(true)
+    expect(inBacklog(true, { ...last, unstored: 0 })).toBe(false)
+    expect(inBacklog(true, { ...last, stored_age_ms: 1_000 })).toBe(false)
   })
 })
 

@@ -33,24 +33,14 @@ const FLUSH_AGE_CATCHING_UP_MS = 2_000
 /** Messages decoded in one go before other work of the process gets its turn. */
 const YIELD_EVERY = 1_000
 
-/** What is stored this soon after Kafka had it is live. */
-const LIVE_WITHIN_MS = 5_000
-
+/** How far what is stored is behind Kafka. */
 export interface Behind {
-  /** Records that Kafka has and we have not read, or not stored. */
-  readonly unread: number
+  /** There is more to read than one batch holds. */
+  readonly beyond_a_batch: boolean
+  /** Records that Kafka has and the table has not. */
   readonly unstored: number
   /** How long the oldest record of the last batch had waited. */
   readonly stored_age_ms: number
-}
-
-/**
- * Whether a backlog is being worked off. It begins where Kafka has more for us than one batch holds, and ends only when all of it is
- * stored, or what is stored is live again: a bucket that is settled just before the end of a backlog is settled twice.
- */
-export function inBacklog(before: boolean, { unread, unstored, stored_age_ms }: Behind, batch_rows: number): boolean {
-  if (unread > batch_rows) return true
-  return before && unstored > 0 && stored_age_ms > LIVE_WITHIN_MS
 }
 
 export class Loader implements Listener {
@@ -73,7 +63,6 @@ export class Loader implements Listener {
   #progressNoted_at_ms = 0
   /** How long the oldest record of the last batch had waited. */
   #storedAge_ms = 0
-  #inBacklog = false
   #stopping = false
 
   constructor(options: LoaderOptions) {
@@ -95,21 +84,23 @@ export class Loader implements Listener {
     return oldest
   }
 
-  /** Whether a backlog is being worked off: see `inBacklog`. */
-  catchingUp(): boolean {
-    let unstored = 0
-    for (const [partition, high] of this.#highWatermarks)
-      unstored += high - (this.#progress.get(partition)?.next ?? high)
-    const now = { unread: this.#unread(), unstored, stored_age_ms: this.#storedAge_ms }
-    this.#inBacklog = inBacklog(this.#inBacklog, now, this.#options.flush.rows)
-    return this.#inBacklog
+  behind(): Behind {
+    return {
+      beyond_a_batch: this.#isBeyondABatch(),
+      unstored: this.#behind(partition => this.#progress.get(partition)?.next),
+      stored_age_ms: this.#storedAge_ms,
+    }
   }
 
-  /** Records that Kafka has and we have not read. */
-  #unread(): number {
-    let unread = 0
-    for (const [partition, high] of this.#highWatermarks) unread += high - (this.#gates.get(partition)?.next ?? high)
-    return unread
+  #isBeyondABatch(): boolean {
+    return this.#behind(partition => this.#gates.get(partition)?.next) > this.#options.flush.rows
+  }
+
+  /** Records that Kafka has from there on, in all partitions of which that is known. */
+  #behind(next: (partition: number) => number | undefined): number {
+    let behind = 0
+    for (const [partition, high] of this.#highWatermarks) behind += high - (next(partition) ?? high)
+    return behind
   }
 
   // — joining, taking —
@@ -301,8 +292,8 @@ export class Loader implements Listener {
   }
 
   #flushAge_ms(): number {
-    const { age_ms, rows } = this.#options.flush
-    return this.#unread() > rows ? Math.max(age_ms, FLUSH_AGE_CATCHING_UP_MS) : age_ms
+    const { age_ms } = this.#options.flush
+    return this.#isBeyondABatch() ? Math.max(age_ms, FLUSH_AGE_CATCHING_UP_MS) : age_ms
   }
 
   // — batches out —

@@ -22,11 +22,14 @@ import {
   TIERS,
   type Tier,
 } from '../store/settle.ts'
+import type { Behind } from './loader.ts'
 
 /** No new row for this long: quiet. Clients speak once a second. */
 const QUIET_MS = 3_000
 /** The same while a backlog is worked off, where partitions run ahead of each other. */
 const QUIET_CATCHING_UP_MS = 15_000
+/** What is stored this soon after Kafka had it is live. */
+const LIVE_WITHIN_MS = 5_000
 /**
  * Buckets that are not quiet are settled at most this often, for at most this share of one core, and not while a backlog needs the
  * machine: each such settling is done again later.
@@ -76,6 +79,13 @@ export function quietOf(
   })
 }
 
+/**
+ * Whether a backlog is being worked off. It begins where Kafka has more for us than one batch holds, and ends only when all of it is
+ * stored, or what is stored is live again: a bucket that is settled just before the end of a backlog is settled twice.
+ */
+export const inBacklog = (before: boolean, { beyond_a_batch, unstored, stored_age_ms }: Behind): boolean =>
+  beyond_a_batch || (before && unstored > 0 && stored_age_ms > LIVE_WITHIN_MS)
+
 /** When buckets that are not quiet may be settled next, after that took `cost_ms`. */
 export const nextEarly = (now_ms: number, cost_ms: number): number =>
   now_ms + Math.max(EARLY_AT_MOST_EVERY_MS, cost_ms / EARLY_SHARE)
@@ -118,8 +128,8 @@ export interface SettlerOptions {
   readonly retention: Retention
   /** Start of the oldest event loaded since this was last asked. */
   readonly oldestChange_ms: () => number
-  /** Whether the loader works off a backlog. */
-  readonly catchingUp: () => boolean
+  /** How far the loader is behind. */
+  readonly behind: () => Behind
   readonly vitals: IngestVitals
   readonly log: Log
 }
@@ -140,6 +150,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
   const { store, vitals, log } = options
   const watched = new Map<number, Watch>()
   let early_at_ms = 0
+  let backlog = false
   /** Start of the oldest bucket that had ended and was not settled yet: to be looked at again, however old. */
   const oldestLeft_ms: Record<Settled, number> = {
     ...{ '10s': NEVER, minute: NEVER, hour: NEVER, session: NEVER },
@@ -177,12 +188,12 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
       return Math.floor((full ? horizon_ms : Math.max(horizon_ms, near_ms)) / 60_000) * 60
     }
     const due = await due10s(store, sinceOf('10s'))
-    const catchingUp = options.catchingUp()
-    const quiet = quietOf(due, watched, now, catchingUp)
+    backlog = inBacklog(backlog, options.behind())
+    const quiet = quietOf(due, watched, now, backlog)
     await settleAll('10s', quiet)
     const settledNow = new Set(quiet.map(bucket => bucket.t))
     const unquiet = due.filter(bucket => !settledNow.has(bucket.t))
-    const early = now >= early_at_ms && !catchingUp
+    const early = now >= early_at_ms && !backlog
     if (early) early_at_ms = nextEarly(now, await settleAll('10s', unquiet))
     vitals.settleDue.set({ tier: '10s' }, early ? 0 : unquiet.length)
     oldestLeft_ms['10s'] = oldestOf(early ? [] : unquiet)

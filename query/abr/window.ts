@@ -36,7 +36,7 @@ export const FIGURES = [
   'open_frame_us',
   /** Length of the last interval: how often it speaks. */
   'period_ms',
-  // What the opinion score stands on: it is computed when somebody asks, for fifty times as many windows change.
+  // What the opinion score stands on: it is computed when somebody asks, for five times as many windows change.
   'frames',
   'frame_time_sum_us',
   'expected_fps',

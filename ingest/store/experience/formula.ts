@@ -53,8 +53,8 @@ export const below = operation(
 )
 
 /**
- * The formula as a function of its names' values, each at the place that `placeOf` says. To walk the terms anew each time costs five
- * times as much, and this runs for every answer to bitrate logic.
+ * The formula as a function of its names' values, each at the place that `placeOf` says. To walk the terms anew each time costs
+ * half as much again, and this runs for every answer to bitrate logic.
  */
 export function compile(term: Term, placeOf: (name: string) => number): (values: Float64Array) => number {
   if (typeof term === 'number') return () => term
