@@ -56,7 +56,9 @@ export async function playLoop({ service, sessions, seed, for_ms, signal, say }:
   try {
     await sender.connect()
     const told = await tellHistory(material, sender, seed)
-    say(`a simulation: ${told} sessions of two hours ago are told; waiting until the API knows what they sustained`)
+    say(
+      `a simulation: ${told} sessions of two hours ago are told; waiting until the API knows what they sustained, ${Math.ceil(PRIORS_WITHIN_MS / 60_000)} minutes at most`,
+    )
     if (!(await priorsAreThere(abr, signal))) say('it does not, in time: sessions begin without')
     const began_ms = Date.now()
     const people = Math.max(1, Math.round(sessions / ARMS.length / tracesOf(material, 'report').length))
