@@ -5,11 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { TIERS } from '../ingest/store/settle.ts'
-import { ingesterPart } from '../local/parts.ts'
 import type { Finding, Table } from './finding.ts'
 import { eventsOf } from './load.ts'
 import { one } from './run.ts'
-import { ended, onGround, percentile, produce, withStore } from './stage.ts'
+import { ended, onGround, percentile, produce, startIngesters, withStore } from './stage.ts'
 
 export interface FreshnessSize {
   /** Events a second that are the whole. */
@@ -67,11 +66,11 @@ export async function freshness(
 
 const at = (rate: number, seconds: number): Promise<Fresh> =>
   onGround(ground =>
-    withStore(ground, {}, async ({ config, environment, brokers, start }) => {
-      const store = openStore(config.clickhouse)
+    withStore(ground, {}, async stage => {
+      const store = openStore(stage.config.clickhouse)
       try {
-        await start(ingesterPart({ config, environment }))
-        return await watched(store, brokers, Math.max(1, Math.round(rate / 2)), seconds)
+        await startIngesters(stage)
+        return await watched(store, stage.brokers, Math.max(1, Math.round(rate / 2)), seconds)
       } finally {
         await store.close()
       }

@@ -6,7 +6,7 @@ import { readConfig } from '../ingest/runtime/config.ts'
 import { type Finding, middle, spread, type Table } from './finding.ts'
 import { eventsOf, type LoadName } from './load.ts'
 import { assertSame, type Run, type Runner, run } from './run.ts'
-import { ended, type Ground, makeTopic, onGround, play, produce } from './stage.ts'
+import { ended, type Ground, INGESTERS, makeTopic, onGround, play, produce } from './stage.ts'
 
 export interface RaceSize {
   readonly sessions: number
@@ -28,6 +28,7 @@ interface Race {
 
 type Tell = (line: string) => void
 const NOTES = [
+  `${INGESTERS} ingesters against ${INGESTERS} consumers with a thread each.`,
   'Every run ends with the same rows, frames, sums and cells, each column of them: the run fails otherwise. The engine’s rows have no refusals, no checks and no fsync, and it delivers at least once.',
   'Median of runs in turn, their spread beside it. CPU of all processes but the broker, until nothing merges any more. “Ten-second cells alone” leaves out what ours settles beside them (minutes, hours, sessions, the cube).',
 ]

@@ -5,10 +5,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { due10s } from '../ingest/store/settle.ts'
-import { ingesterPart } from '../local/parts.ts'
 import { cellTables, OURS_SAYS, RIVAL_CELLS, RIVAL_SAYS } from './rival/cells.ts'
 import { consuming, type Form, RIVAL_EVENTS, rawTable } from './rival/raw.ts'
-import { cpuSeconds, type Ground, peakMb, type Stage, withStore } from './stage.ts'
+import { cpuSeconds, type Ground, peakMb, type Stage, startIngesters, withStore } from './stage.ts'
 
 export type Runner = 'ours' | Form
 
@@ -48,18 +47,21 @@ export async function run(ground: Ground, runner: Runner, topic: string, events:
 
 type Work = Omit<Run, 'broker_cpu_s'>
 
-async function ours({ config, environment, clickhouse, start }: Stage, store: Store, events: number): Promise<Work> {
+async function ours(stage: Stage, store: Store, events: number): Promise<Work> {
+  const { clickhouse } = stage
   const before = cpuSeconds(clickhouse.pid)
-  const ingester = await start(ingesterPart({ config, environment }))
-  const [begun, startup] = [performance.now(), cpuSeconds(ingester.pid)]
+  const ingesters = await startIngesters(stage)
+  const parts = ingesters.map(({ part }) => part)
+  const sum = (of: (pid: number | undefined) => number): number => parts.reduce((all, { pid }) => all + of(pid), 0)
+  const [begun, startup] = [performance.now(), sum(cpuSeconds)]
   await reached(store, 'SELECT count() AS n FROM events_v1', events)
   const rows_s = secondsSince(begun)
   while ((await due10s(store, 0)).length > 0) await sleep(POLL_MS)
   const cells_s = secondsSince(begun)
-  const ingester_cpu_s = cpuSeconds(ingester.pid) - startup
-  const peak = peakMb(ingester.pid)
-  const beyond_s = await settledBeyond(config.INGEST_VITALS_PORT)
-  await ingester.stop()
+  const ingester_cpu_s = sum(cpuSeconds) - startup
+  const peak = sum(peakMb)
+  const beyond_s = await settledBeyond(ingesters.map(({ vitals_port }) => vitals_port))
+  await Promise.all(parts.map(part => part.stop()))
   await merged(store)
   const cpu_s = ingester_cpu_s + cpuSeconds(clickhouse.pid) - before
   const peak_mb = peak + peakMb(clickhouse.pid)
@@ -122,10 +124,11 @@ const rawSays = (table: string): string =>
    FROM ${table}`
 
 /** Waits until the coarser tiers have what they take from these cells now; how many seconds their statements took. */
-async function settledBeyond(port: number): Promise<number> {
+async function settledBeyond(ports: readonly number[]): Promise<number> {
   let [seconds, since] = [0, performance.now()]
   while (secondsSince(since) < BEYOND_QUIET_S) {
-    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text()
+    const vitals = ports.map(async port => (await fetch(`http://127.0.0.1:${port}/metrics`)).text())
+    const text = (await Promise.all(vitals)).join('\n')
     const sums = text.matchAll(/^ingest_settle_seconds_sum\{tier="(?!10s")[^"]*"\} (\S+)/gm)
     const now = [...sums].reduce((sum, [, tier]) => sum + Number(tier), 0)
     if (now !== seconds) [seconds, since] = [now, performance.now()]

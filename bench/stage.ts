@@ -9,7 +9,7 @@ import { type Config, type Environment, readConfig } from '../ingest/runtime/con
 import { createLog } from '../ingest/runtime/log.ts'
 import { migrate, retentionOf } from '../ingest/store/migrate.ts'
 import { brokerPart } from '../local/kafka/broker.ts'
-import { clickHousePart } from '../local/parts.ts'
+import { clickHousePart, ingesterPart } from '../local/parts.ts'
 import { freePort } from '../local/ports.ts'
 import { type Part, type PartOptions, type PartSpec, startPart } from '../local/supervise.ts'
 import type { LoadName } from './load.ts'
@@ -83,6 +83,23 @@ export async function withStore<T>(
     return act({ config, environment, brokers, broker, clickhouse, start })
   })
 }
+
+/** As many as there are cores, and as many as the rival has consumers. */
+export const INGESTERS = 2
+
+export interface Ingester {
+  readonly part: Part
+  readonly vitals_port: number
+}
+
+export const startIngesters = ({ environment, start }: Stage): Promise<Ingester[]> =>
+  Promise.all(
+    Array.from({ length: INGESTERS }, async () => {
+      const vitals_port = await freePort()
+      const own = { ...environment, INGEST_VITALS_PORT: String(vitals_port) }
+      return { part: await start(ingesterPart({ config: readConfig(own), environment: own })), vitals_port }
+    }),
+  )
 
 /** The whole service as `npm run demo` has it, who is waited for first, while `act` plays. Says what machine this is. */
 export async function onStage(settings: Environment, act: (stage: Stage) => Promise<void>): Promise<void> {

@@ -106,6 +106,7 @@ async function run(accept_new_log: boolean): Promise<void> {
       retention: retentionOf(config),
       oldestChange_ms: () => running.takeOldestAt(),
       behind: () => running.behind(),
+      hasTurn: n => running.hasTurn(n),
       vitals,
       log,
     },

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
-import { chooseEnded, inBacklog, nextEarly, quietOf, type Watch } from '../ingest/load/settler.ts'
+import { chooseEnded, inBacklog, nextEarly, oursOf, quietOf, type Watch } from '../ingest/load/settler.ts'
 
 describe('a partition’s gate', () => {
   const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }
@@ -40,29 +40,32 @@ describe('a partition’s gate', () => {
 describe('a changed bucket is settled', () => {
   const T = 1_795_000_000
   const now = T * 1_000 + 5_000
+  const live = Number.POSITIVE_INFINITY
 
   test('once it has gone quiet', () => {
     const watched = new Map<number, Watch>()
     const due = [{ t: T, rows: 10, settled_at_ms: now }]
-    expect(quietOf(due, watched, now, false)).toEqual([])
-    expect(quietOf(due, watched, now + 2_900, false)).toEqual([])
-    expect(quietOf(due, watched, now + 3_000, false)).toEqual(due)
+    expect(quietOf(due, watched, now, live)).toEqual([])
+    expect(quietOf(due, watched, now + 1_900, live)).toEqual([])
+    expect(quietOf(due, watched, now + 2_000, live)).toEqual(due)
   })
 
-  test('later while a backlog is worked off, where partitions run ahead of each other', () => {
+  test('later while a backlog is worked off and a partition has yet to pass it', () => {
     const watched = new Map<number, Watch>()
     const due = [{ t: T, rows: 10, settled_at_ms: 0 }]
-    quietOf(due, watched, now, true)
-    expect(quietOf(due, watched, now + 14_000, true)).toEqual([])
-    expect(quietOf(due, watched, now + 15_000, true)).toEqual(due)
+    const itsEnd = (T + 10) * 1_000
+    quietOf(due, watched, now, itsEnd)
+    expect(quietOf(due, watched, now + 14_000, itsEnd)).toEqual([])
+    expect(quietOf(due, watched, now + 14_000, itsEnd + 5_000)).toEqual(due)
+    expect(quietOf(due, watched, now + 15_000, itsEnd)).toEqual(due)
   })
 
   test('later if a row arrived meanwhile', () => {
     const watched = new Map<number, Watch>()
-    quietOf([{ t: T, rows: 10, settled_at_ms: 0 }], watched, now, false)
+    quietOf([{ t: T, rows: 10, settled_at_ms: 0 }], watched, now, live)
     const grown = [{ t: T, rows: 11, settled_at_ms: 0 }]
-    expect(quietOf(grown, watched, now + 3_000, false)).toEqual([])
-    expect(quietOf(grown, watched, now + 6_000, false)).toEqual(grown)
+    expect(quietOf(grown, watched, now + 2_000, live)).toEqual([])
+    expect(quietOf(grown, watched, now + 4_000, live)).toEqual(grown)
   })
 
   test('before that only as often as it costs a tenth of a core', () => {
@@ -72,14 +75,33 @@ describe('a changed bucket is settled', () => {
 
   test('and is forgotten once it is settled', () => {
     const watched = new Map<number, Watch>()
-    quietOf([{ t: T, rows: 1, settled_at_ms: 0 }], watched, now, false)
-    quietOf([], watched, now, false)
+    quietOf([{ t: T, rows: 1, settled_at_ms: 0 }], watched, now, live)
+    quietOf([], watched, now, live)
     expect(watched.size).toBe(0)
   })
 })
 
+describe('what several ingesters could settle', () => {
+  const now = 1_795_000_000_000
+  const chosen = [0, 10, 20].map(t => ({ t, rows: 1, settled_at_ms: 0 }))
+  const turnOfTen = ({ t }: { t: number }): boolean => t === 10
+
+  test('is settled by the one whose turn it is', () => {
+    expect(oursOf(chosen, new Map(), now, turnOfTen)).toEqual([chosen[1]])
+  })
+
+  test('and by the others where that one has let it go by', () => {
+    const passed = new Map<number, number>()
+    oursOf(chosen.slice(0, 2), passed, now, turnOfTen)
+    expect(oursOf(chosen, passed, now + 59_000, turnOfTen)).toEqual([chosen[1]])
+    expect(oursOf(chosen, passed, now + 60_000, turnOfTen)).toEqual(chosen.slice(0, 2))
+    oursOf([], passed, now + 61_000, turnOfTen)
+    expect(oursOf(chosen, passed, now + 62_000, turnOfTen)).toEqual([chosen[1]])
+  })
+})
+
 describe('a backlog', () => {
-  const none = { beyond_a_batch: false, unstored: 0, stored_age_ms: 0 }
+  const none = { beyond_a_batch: false, unstored: 0, stored_age_ms: 0, passed_ms: 0 }
 
   test('begins where Kafka has more than one batch holds', () => {
     expect(inBacklog(false, { ...none, unstored: 60, stored_age_ms: 30_000 })).toBe(false)

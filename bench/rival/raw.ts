@@ -4,6 +4,7 @@
  * It checks nothing and delivers at least once; fsync is left out, which only favours it.
  */
 import { CONTEXT_FIELDS, STAGES } from '../../ingest/contract/events.ts'
+import { INGESTERS } from '../stage.ts'
 
 /** `best`: whole messages, one JSONExtract for all fields. `manual`: as the manual has it, a typed column a field. */
 export type Form = 'best' | 'manual'
@@ -101,10 +102,10 @@ const select = (field: (name: string) => string, from: string): string =>
     .map(([name, sql]) => `${sql} AS ${name}`)
     .join(', ')} FROM ${from}`
 
-/** Blocks as large as ours, a consumer and thread for each of two cores. The flush is for when little comes. */
+/** Blocks as large as ours, a consumer and thread for each of ours. The flush is for when little comes. */
 const engine = ({ brokers, topic, group }: Source, format: string): string => `ENGINE = Kafka
 SETTINGS kafka_broker_list = '${brokers}', kafka_topic_list = '${topic}', kafka_group_name = '${group}', kafka_format = '${format}',
-  kafka_num_consumers = 2, kafka_thread_per_consumer = 1, kafka_max_block_size = 100000, kafka_poll_max_batch_size = 100000, kafka_flush_interval_ms = 500`
+  kafka_num_consumers = ${INGESTERS}, kafka_thread_per_consumer = 1, kafka_max_block_size = 100000, kafka_poll_max_batch_size = 100000, kafka_flush_interval_ms = 500`
 
 /** The table of raw rows. Nothing is consumed before `consuming`. */
 export const rawTable = (): string[] => [

@@ -41,6 +41,8 @@ export interface Behind {
   readonly unstored: number
   /** How long the oldest record of the last batch had waited. */
   readonly stored_age_ms: number
+  /** All that Kafka had before, as far as it is ours to store, is stored. */
+  readonly passed_ms: number
 }
 
 export class Loader implements Listener {
@@ -55,6 +57,7 @@ export class Loader implements Listener {
   #taking: Promise<void> = Promise.resolve()
   #lease: Lease | undefined
   readonly #gates = new Map<number, Gate>()
+  #topicPartitions = 1
   #heartbeats = 0
 
   readonly #progress = new Map<number, Progress>()
@@ -89,7 +92,23 @@ export class Loader implements Listener {
       beyond_a_batch: this.#isBeyondABatch(),
       unstored: this.#behind(partition => this.#progress.get(partition)?.next),
       stored_age_ms: this.#storedAge_ms,
+      passed_ms: this.#passed_ms(),
     }
+  }
+
+  #passed_ms(): number {
+    let passed_ms = Date.now()
+    for (const partition of this.#gates.keys()) {
+      const high = this.#highWatermarks.get(partition)
+      const { next = 0, last_appended_at_ms = Number.NEGATIVE_INFINITY } = this.#progress.get(partition) ?? {}
+      if (high === undefined || next < high) passed_ms = Math.min(passed_ms, last_appended_at_ms)
+    }
+    return passed_ms
+  }
+
+  /** Of work that any ingester could do: whether the `n`th piece is ours. Pieces go around the topic's partitions. */
+  hasTurn(n: number): boolean {
+    return this.#gates.has(n % this.#topicPartitions)
   }
 
   #isBeyondABatch(): boolean {
@@ -148,8 +167,9 @@ export class Loader implements Listener {
     if (partitions.length === 0) return
     for (let attempt = 0; current(); attempt++) {
       try {
-        const { lease, gates, progress } = await takePartitions(this.#options, partitions, current)
+        const { lease, gates, progress, topic_partitions } = await takePartitions(this.#options, partitions, current)
         if (!current()) return
+        this.#topicPartitions = topic_partitions
         this.#lease = lease
         for (const [partition, at] of progress) this.#progress.set(partition, at)
         for (const gate of gates) {

@@ -2,7 +2,8 @@
  * The loop that keeps cells equal to raw. It decides when a bucket is worth settling; `store/settle.ts` knows how.
  *
  * A bucket is settled when it has gone quiet, and before that only as often as is cheap: settling costs about 3 µs of CPU per event
- * of the bucket each time. Needs no leader: ingesters that settle the same bucket do the same work, harmlessly.
+ * of the bucket each time. Needs no leader: ingesters that settle the same bucket do the same work, harmlessly. They take turns by the
+ * partitions they hold, to save that work.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../runtime/log.ts'
@@ -13,21 +14,25 @@ import { CUBE, settleCube } from '../store/cube.ts'
 import type { Retention } from '../store/migrate.ts'
 import { settleSessions } from '../store/sessions.ts'
 import {
+  BUCKET_SECONDS,
   COARSER_TIERS,
   type CoarserTier,
+  type Counted,
   type DueBucket,
   due10s,
   dueCoarser,
+  type Settled,
   settle,
   TIERS,
-  type Tier,
 } from '../store/settle.ts'
 import type { Behind } from './loader.ts'
 
 /** No new row for this long: quiet. Clients speak once a second. */
-const QUIET_MS = 3_000
-/** The same while a backlog is worked off, where partitions run ahead of each other. */
-const QUIET_CATCHING_UP_MS = 15_000
+const QUIET_MS = 2_000
+/** The same while a backlog is worked off and some partition has yet to pass the bucket. */
+const QUIET_UNPASSED_MS = 15_000
+/** A bucket is passed by what Kafka had this long after its end. */
+const PASSED_MS = 5_000
 /** What is stored this soon after Kafka had it is live. */
 const LIVE_WITHIN_MS = 5_000
 /**
@@ -53,6 +58,8 @@ const NEAR_MS = 15 * 60_000
 const FULL_PASS_EVERY_MS = 10 * 60_000
 /** One settling holds the groups of this many rows in ClickHouse's memory. */
 const ROWS_AT_ONCE = 1_500_000
+/** What is another ingester's to settle is settled all the same when that has not happened for so long. */
+const OTHERS_WITHIN_MS = 60_000
 const AUDIT_EVERY_MS = 60_000
 const AUDIT_WINDOW_MS = 15 * 60_000
 
@@ -62,18 +69,22 @@ export interface Watch {
   readonly since_ms: number
 }
 
-/** Which due buckets have gone quiet. Pure but for `watched`, which is brought up to what is due. */
+/**
+ * Which due buckets of ten seconds have gone quiet. Pure but for `watched`, which is brought up to what is due.
+ * @param passed_ms all that Kafka had before is stored
+ */
 export function quietOf(
   due: readonly DueBucket[],
   watched: Map<number, Watch>,
   now_ms: number,
-  catchingUp: boolean,
+  passed_ms: number,
 ): DueBucket[] {
   const seen = new Set(due.map(bucket => bucket.t))
   for (const t of watched.keys()) if (!seen.has(t)) watched.delete(t)
   return due.filter(({ t, rows }) => {
     const before = watched.get(t)
-    if (before?.rows === rows) return now_ms - before.since_ms >= (catchingUp ? QUIET_CATCHING_UP_MS : QUIET_MS)
+    const isPassed = (t + TIERS['10s'].seconds) * 1_000 + PASSED_MS <= passed_ms
+    if (before?.rows === rows) return now_ms - before.since_ms >= (isPassed ? QUIET_MS : QUIET_UNPASSED_MS)
     watched.set(t, { rows, since_ms: now_ms })
     return false
   })
@@ -89,6 +100,23 @@ export const inBacklog = (before: boolean, { beyond_a_batch, unstored, stored_ag
 /** When buckets that are not quiet may be settled next, after that took `cost_ms`. */
 export const nextEarly = (now_ms: number, cost_ms: number): number =>
   now_ms + Math.max(EARLY_AT_MOST_EVERY_MS, cost_ms / EARLY_SHARE)
+
+/**
+ * Which of the chosen buckets are ours to settle: it is our turn, or whoever's turn it was has let it go by.
+ * Pure but for `passed`, which is brought up to what is chosen: since when a bucket is somebody else's.
+ */
+export function oursOf(
+  chosen: readonly DueBucket[],
+  passed: Map<number, number>,
+  now_ms: number,
+  isOurTurn: (bucket: DueBucket) => boolean,
+): DueBucket[] {
+  const others = chosen.filter(bucket => !isOurTurn(bucket))
+  const seen = new Set(others.map(({ t }) => t))
+  for (const t of passed.keys()) if (!seen.has(t)) passed.delete(t)
+  for (const { t } of others) if (!passed.has(t)) passed.set(t, now_ms)
+  return chosen.filter(({ t }) => now_ms - (passed.get(t) ?? Number.NEGATIVE_INFINITY) >= OTHERS_WITHIN_MS)
+}
 
 /** Buckets that have ended and in which all below is settled, or that have been due for too long. */
 export function chooseEnded(
@@ -130,13 +158,11 @@ export interface SettlerOptions {
   readonly oldestChange_ms: () => number
   /** How far the loader is behind. */
   readonly behind: () => Behind
+  /** Whether the `n`th bucket of a tier is ours to settle, of those that several ingesters share. */
+  readonly hasTurn: (n: number) => boolean
   readonly vitals: IngestVitals
   readonly log: Log
 }
-
-type Settled = Tier | 'session' | typeof CUBE
-const NEVER = Number.POSITIVE_INFINITY
-const oldestOf = (left: readonly DueBucket[]): number => Math.min(NEVER, ...left.map(bucket => bucket.t * 1_000))
 
 const DAY_MS = 86_400_000
 /** How far back everything that a bucket is settled from is wholly there. */
@@ -145,80 +171,106 @@ const horizonMs = (tier: Settled, { raw_days, cell_days, minute_days }: Retentio
   return (days - 1) * DAY_MS
 }
 
-/** Runs passes until `signal` aborts. Never throws: raw rows are safe, and cells can wait. */
+/** What is remembered of a tier from pass to pass. */
+interface Memory {
+  /** Start of the oldest bucket that was left: to be looked at again, however old. */
+  oldest_left_ms: number
+  /** Buckets that are another ingester's, and since when. */
+  readonly passed: Map<number, number>
+}
+const NEVER = Number.POSITIVE_INFINITY
+const blank = (): Memory => ({ oldest_left_ms: NEVER, passed: new Map() })
+
+/** A pass over tiers. `full`: over all that is kept. */
+type Pass = (now_ms: number, full: boolean) => Promise<void>
+
+/**
+ * Runs two passes side by side until `signal` aborts: over ten seconds, and over what is settled from them, which may take longer than
+ * ten seconds can wait. Never throws: raw rows are safe, and cells can wait.
+ */
 export async function runSettler(options: SettlerOptions, signal: AbortSignal): Promise<void> {
   const { store, vitals, log } = options
   const watched = new Map<number, Watch>()
+  const memory: Record<Settled, Memory> = {
+    ...{ '10s': blank(), minute: blank(), hour: blank(), session: blank() },
+    [CUBE]: blank(),
+  }
   let early_at_ms = 0
   let backlog = false
-  /** Start of the oldest bucket that had ended and was not settled yet: to be looked at again, however old. */
-  const oldestLeft_ms: Record<Settled, number> = {
-    ...{ '10s': NEVER, minute: NEVER, hour: NEVER, session: NEVER },
-    [CUBE]: NEVER,
-  }
-  let lastFull_ms = Number.NEGATIVE_INFINITY
+  /** Buckets of ten seconds whose rows are still changing. */
+  let unquiet: readonly DueBucket[] = []
+  /** Start of the oldest bucket of ten seconds settled since the coarser tiers were last looked through. */
+  let oldestSettled_ms = NEVER
   let lastAudit_ms = Number.NEGATIVE_INFINITY
-  let failures = 0
 
-  /** Returns what it cost, in milliseconds. */
-  const settleAll = async (tier: Settled, buckets: DueBucket[]): Promise<number> => {
-    let total_ms = 0
+  const settleAll = async (tier: Settled, buckets: readonly DueBucket[]): Promise<void> => {
     for (const group of grouped(buckets)) {
       if (signal.aborted) break
       const begun = performance.now()
       if (tier === 'session') await settleSessions(store, group)
       else if (tier === CUBE) await settleCube(store, group)
       else await settle(store, tier, group)
-      const took_ms = performance.now() - begun
-      total_ms += took_ms
-      vitals.settleSeconds.observe({ tier }, took_ms / 1_000)
+      if (tier === '10s') oldestSettled_ms = Math.min(oldestSettled_ms, ...group.map(({ t }) => t * 1_000))
+      vitals.settleSeconds.observe({ tier }, (performance.now() - begun) / 1_000)
       vitals.settledBuckets.inc({ tier }, group.length)
     }
-    return total_ms
   }
 
-  const pass = async (): Promise<void> => {
-    const now = Date.now()
-    const full = now - lastFull_ms >= FULL_PASS_EVERY_MS
-    let near_ms = Math.min(now - NEAR_MS, options.oldestChange_ms() - 60_000)
+  const isOurTurn =
+    (tier: Settled) =>
+    ({ t }: DueBucket): boolean =>
+      options.hasTurn(t / BUCKET_SECONDS[tier])
+
+  /** Settles what is chosen of what is due, as far as it is ours, and returns what is left. */
+  const work = async (
+    tier: Settled,
+    due: readonly DueBucket[],
+    chosen: readonly DueBucket[],
+  ): Promise<readonly DueBucket[]> => {
+    const ours = new Set(oursOf(chosen, memory[tier].passed, Date.now(), isOurTurn(tier)))
+    const left = due.filter(bucket => !ours.has(bucket))
+    vitals.settleDue.set({ tier }, left.length)
+    await settleAll(tier, [...ours])
+    memory[tier].oldest_left_ms = Math.min(NEVER, ...left.map(({ t }) => t * 1_000))
+    return left
+  }
+
+  const tenSeconds: Pass = async (now, full) => {
+    const horizon_ms = now - horizonMs('10s', options.retention)
+    const near_ms = Math.min(now - NEAR_MS, options.oldestChange_ms() - 60_000, memory['10s'].oldest_left_ms - 60_000)
+    const due = await due10s(store, wholeMinute(full ? horizon_ms : Math.max(horizon_ms, near_ms)))
+    const behind = options.behind()
+    const before = backlog
+    backlog = inBacklog(before, behind)
+    const quiet = quietOf(due, watched, now, backlog ? behind.passed_ms : now)
+    unquiet = await work('10s', due, before && !backlog ? due : quiet)
+    if (now >= early_at_ms && !backlog) {
+      const begun = performance.now()
+      await settleAll('10s', unquiet.filter(isOurTurn('10s')))
+      early_at_ms = nextEarly(now, performance.now() - begun)
+    }
+  }
+
+  const coarser: Pass = async (now, full) => {
+    let near_ms = Math.min(now - NEAR_MS, oldestSettled_ms - 60_000)
+    oldestSettled_ms = NEVER
     /** What changed below may have changed this one as well. */
-    const sinceOf = (tier: Settled): number => {
+    const dueOf = (tier: Counted): Promise<DueBucket[]> => {
       const horizon_ms = now - horizonMs(tier, options.retention)
-      near_ms = Math.min(near_ms, oldestLeft_ms[tier] - 60_000)
-      return Math.floor((full ? horizon_ms : Math.max(horizon_ms, near_ms)) / 60_000) * 60
+      near_ms = Math.min(near_ms, memory[tier].oldest_left_ms - 60_000)
+      return dueCoarser(store, tier, wholeMinute(full ? horizon_ms : Math.max(horizon_ms, near_ms)))
     }
-    const due = await due10s(store, sinceOf('10s'))
-    backlog = inBacklog(backlog, options.behind())
-    const quiet = quietOf(due, watched, now, backlog)
-    await settleAll('10s', quiet)
-    const settledNow = new Set(quiet.map(bucket => bucket.t))
-    const unquiet = due.filter(bucket => !settledNow.has(bucket.t))
-    const early = now >= early_at_ms && !backlog
-    if (early) early_at_ms = nextEarly(now, await settleAll('10s', unquiet))
-    vitals.settleDue.set({ tier: '10s' }, early ? 0 : unquiet.length)
-    oldestLeft_ms['10s'] = oldestOf(early ? [] : unquiet)
-    let unsettled = new Set(unquiet.map(bucket => bucket.t))
+    let below = unquiet
     for (const tier of COARSER_TIERS) {
-      const coarser = await dueCoarser(store, tier, sinceOf(tier))
-      const chosen = chooseEnded(tier, coarser, unsettled, Date.now())
-      const left = coarser.filter(bucket => !chosen.includes(bucket))
-      vitals.settleDue.set({ tier }, left.length)
-      await settleAll(tier, chosen)
-      oldestLeft_ms[tier] = oldestOf(left)
-      unsettled = new Set(left.map(bucket => bucket.t))
+      const due = await dueOf(tier)
+      const unsettled = new Set(below.map(({ t }) => t))
+      below = await work(tier, due, chooseEnded(tier, due, unsettled, Date.now()))
     }
-    const hours = await dueCoarser(store, 'session', sinceOf('session'))
-    const chosenHours = chooseSessions(hours, Date.now())
-    vitals.settleDue.set({ tier: 'session' }, hours.length - chosenHours.length)
-    await settleAll('session', chosenHours)
-    oldestLeft_ms.session = oldestOf(hours.filter(bucket => !chosenHours.includes(bucket)))
+    const hours = await dueOf('session')
+    await work('session', hours, chooseSessions(hours, Date.now()))
     // Last, since a cube that is new has minutes due from long ago.
-    const minutes = await dueCoarser(store, CUBE, sinceOf(CUBE))
-    const chosenMinutes = chooseCube(minutes, Date.now())
-    vitals.settleDue.set({ tier: CUBE }, minutes.length - chosenMinutes.length)
-    await settleAll(CUBE, chosenMinutes)
-    oldestLeft_ms[CUBE] = oldestOf(minutes.filter(bucket => !chosenMinutes.includes(bucket)))
-    if (full) lastFull_ms = now
+    const minutes = await dueOf(CUBE)
+    await work(CUBE, minutes, chooseCube(minutes, Date.now()))
     if (now - lastAudit_ms >= AUDIT_EVERY_MS) {
       const off = await auditRecent(store, now - AUDIT_WINDOW_MS)
       vitals.missing.set(off)
@@ -227,21 +279,34 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     }
   }
 
-  while (!signal.aborted) {
-    try {
-      await pass()
-      if (failures > 0) log.info({ failures }, 'settling_recovered')
-      failures = 0
-    } catch (error) {
-      lastFull_ms = Number.NEGATIVE_INFINITY
-      vitals.settleFailures.inc()
-      if (failures++ === 0)
-        log.warn({ error: error instanceof Error ? error.message.slice(0, 300) : String(error) }, 'settling_failed')
+  /** After a failure all that is kept is looked through again, as what was known of it may have been lost. */
+  const repeat = async (pass: Pass): Promise<void> => {
+    let lastFull_ms = Number.NEGATIVE_INFINITY
+    let failures = 0
+    while (!signal.aborted) {
+      const now = Date.now()
+      const full = now - lastFull_ms >= FULL_PASS_EVERY_MS
+      try {
+        await pass(now, full)
+        if (full) lastFull_ms = now
+        if (failures > 0) log.info({ failures }, 'settling_recovered')
+        failures = 0
+      } catch (error) {
+        lastFull_ms = Number.NEGATIVE_INFINITY
+        vitals.settleFailures.inc()
+        if (failures++ === 0)
+          log.warn({ error: error instanceof Error ? error.message.slice(0, 300) : String(error) }, 'settling_failed')
+      }
+      const wait = options.every_ms * (0.75 + Math.random() / 2) * Math.min(10, 1 + failures)
+      await sleep(wait, undefined, { signal }).catch(() => {})
     }
-    const wait = options.every_ms * (0.75 + Math.random() / 2) * Math.min(10, 1 + failures)
-    await sleep(wait, undefined, { signal }).catch(() => {})
   }
+
+  await Promise.all([repeat(tenSeconds), repeat(coarser)])
 }
+
+/** Epoch seconds of the minute that begins at or before. */
+const wholeMinute = (ms: number): number => Math.floor(ms / 60_000) * 60
 
 /** Newest first, in groups of bounded work. */
 function grouped(buckets: readonly DueBucket[], most = ROWS_AT_ONCE): DueBucket[][] {

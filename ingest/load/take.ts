@@ -27,6 +27,8 @@ export interface Taken {
   readonly gates: readonly Gate[]
   /** Where each partition stood at the take. */
   readonly progress: ReadonlyMap<number, Progress>
+  /** How many partitions the topic has. */
+  readonly topic_partitions: number
 }
 
 /**
@@ -58,7 +60,7 @@ export async function takePartitions(
     gates.push(gate)
     progress.set(partition, { next, last_appended_at_ms })
   }
-  return { lease, gates, progress }
+  return { lease, gates, progress, topic_partitions: ends.size }
 }
 
 /** Begins a new log, where that is allowed. @throws TopicRecreated where it is not */

@@ -32,6 +32,16 @@ const COUNTED_BY = {
 } as const
 /** What is settled from cells. */
 export type Counted = keyof typeof COUNTED_BY
+export type Settled = '10s' | Counted
+
+/** How long a bucket of each is. */
+export const BUCKET_SECONDS: Readonly<Record<Settled, number>> = {
+  '10s': TIERS['10s'].seconds,
+  minute: COUNTED_BY.minute.seconds,
+  hour: COUNTED_BY.hour.seconds,
+  session: COUNTED_BY.session.seconds,
+  minute_by_dimension: COUNTED_BY.minute_by_dimension.seconds,
+}
 
 /** A bucket whose cells are not what its rows say. Times are epoch seconds. */
 export interface DueBucket {
@@ -129,7 +139,7 @@ export async function writeCells(store: Store, writing: CellWriting): Promise<vo
 /** Notes what buckets were settled from. Written last: until then they are due. */
 export async function noteSettled(
   store: Store,
-  tier: '10s' | Counted,
+  tier: Settled,
   buckets: readonly DueBucket[],
   settled_at: string,
 ): Promise<void> {
