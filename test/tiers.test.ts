@@ -5,6 +5,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { QualityEvent } from '../ingest/contract/events.ts'
+import { createKafkaSender } from '../ingest/emit/kafka.ts'
 import { chooseEnded, chooseSessions } from '../ingest/load/settler.ts'
 import { readConfig } from '../ingest/runtime/config.ts'
 import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from '../ingest/store/cells.ts'
@@ -23,8 +24,8 @@ import { type App, apiOver } from './support/app.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { DEADLINE_MS, Pipeline } from './support/pipeline.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
-import { sharedServices, stopServices, unique } from './support/services.ts'
-import { until } from './support/verify.ts'
+import { sharedServices, startIngester, stopServices, unique } from './support/services.ts'
+import { until, untilStored, vitalOf } from './support/verify.ts'
 
 const HOUR_S = 3_600
 const HOUR_MS = HOUR_S * 1_000
@@ -323,6 +324,42 @@ test('the ingester settles every tier, and whole sessions, by itself', async () 
       })
   } finally {
     await pipeline.close()
+    await stopServices()
+  }
+}, 240_000)
+
+test('two ingesters share the settling of what both have loaded', async () => {
+  const { brokers, clickhouse } = sharedServices()
+  const name = unique('shared')
+  const environment = { SETTLE_EVERY_MS: '200', KAFKA_SESSION_TIMEOUT_MS: '60000' }
+  const options = { brokers, clickhouse, topic: name, database: name, environment }
+  const pair = await Promise.all([startIngester(options), startIngester(options)])
+  const vitals = (vital: string) => Promise.all(pair.map(({ vitals_url }) => vitalOf(vitals_url, vital)))
+  const live = openStore({ ...clickhouse, database: name })
+  const sender = createKafkaSender({ brokers: [brokers], topic: name })
+  try {
+    await until('each holds half of the partitions', DEADLINE_MS, async () => {
+      return (await vitals('ingest_partitions')).every(partitions => partitions === 2)
+    })
+    await sender.connect()
+    const minutes = 40
+    const events = spread(1, 0, minutes * 60, 60).concat(spread(2, 0, minutes * 60, 60), spread(3, 0, minutes * 60, 60))
+    const sent_at_ms = Date.now()
+    await sender.sendRaw(
+      events.map(event => ({ key: event.session_id, value: JSON.stringify({ ...event, sent_at_ms }) })),
+    )
+    await untilStored(live, [brokers], name, DEADLINE_MS)
+    await until('every minute is settled', DEADLINE_MS, async () => {
+      const [settled] = await live.query<{ n: number }>(`SELECT count(DISTINCT t) AS n FROM quality_per_minute_v1`)
+      return settled?.n === minutes && (await dueCoarser(live, 'minute', 0)).length === 0
+    })
+    const [one = 0, other = 0] = await vitals('ingest_settled_buckets_total{tier="minute"}')
+    expect(Math.min(one, other)).toBeGreaterThan(0)
+    // Twice as many if each had settled all of them.
+    expect(one + other).toBeLessThan(1.5 * minutes)
+  } finally {
+    await sender.disconnect()
+    await live.close()
     await stopServices()
   }
 }, 240_000)

@@ -4,11 +4,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Part } from '../../local/supervise.ts'
-import { until, untilSettled, untilStored, type Verdict, verify } from '../support/verify.ts'
+import { until, untilSettled, untilStored, type Verdict, verify, vitalOf } from '../support/verify.ts'
 import { Load } from './load.ts'
 import { ClickHouseProxy } from './proxy.ts'
 import type { Kind, Shot } from './shots.ts'
-import { dead, type IngesterSpec, PARTITIONS, Stand, TOPIC, vitalOf } from './stand.ts'
+import { dead, type IngesterSpec, PARTITIONS, Stand, TOPIC } from './stand.ts'
 
 /** One ingester and its own way to ClickHouse. */
 interface Lane extends IngesterSpec {
@@ -122,7 +122,7 @@ export class Field {
       await until(
         'the other ingester holds all partitions',
         RECOVER_WITHIN_MS,
-        async () => (await vitalOf(other, 'ingest_partitions')) === PARTITIONS,
+        async () => (await vitalOf(other.vitals_url, 'ingest_partitions')) === PARTITIONS,
       )
     } finally {
       lane.part.kill('SIGCONT')

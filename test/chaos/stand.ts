@@ -17,7 +17,7 @@ export const PARTITIONS = 4
 
 export interface IngesterSpec {
   readonly spec: PartSpec
-  readonly vitals_port: number
+  readonly vitals_url: string
 }
 
 export class Stand {
@@ -89,7 +89,10 @@ export class Stand {
       CLICKHOUSE_PASSWORD,
       INGEST_VITALS_PORT: String(vitals_port),
     }
-    return { spec: { ...ingesterPart({ config: readConfig(environment), environment }), name }, vitals_port }
+    return {
+      spec: { ...ingesterPart({ config: readConfig(environment), environment }), name },
+      vitals_url: `http://127.0.0.1:${vitals_port}`,
+    }
   }
 
   async start(spec: PartSpec): Promise<Part> {
@@ -144,11 +147,4 @@ const discard = (data_dir: string): void => rmSync(data_dir, { recursive: true, 
 export async function dead(part: Part): Promise<void> {
   part.kill('SIGKILL')
   await part.ended
-}
-
-/** A vital of an ingester. NaN: it says nothing of it. */
-export async function vitalOf({ vitals_port }: IngesterSpec, name: string): Promise<number> {
-  const response = await fetch(`http://127.0.0.1:${vitals_port}/metrics`, { signal: AbortSignal.timeout(1_000) })
-  const line = (await response.text()).split('\n').find(each => each.startsWith(`${name} `))
-  return Number(line?.split(' ')[1] ?? Number.NaN)
 }

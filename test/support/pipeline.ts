@@ -7,7 +7,7 @@ import { createKafkaSender, type KafkaSender } from '../../ingest/emit/kafka.ts'
 import type { Environment } from '../../ingest/runtime/config.ts'
 import { openStore, type Store } from '../../ingest/store/clickhouse.ts'
 import { type ClickHouseAccess, type Service, sharedServices, startIngester, unique } from './services.ts'
-import { logEnds, until, untilSettled, untilStored } from './verify.ts'
+import { logEnds, until, untilSettled, untilStored, vitalOf } from './verify.ts'
 
 /** Generous: the machine may be busy with something else entirely. */
 export const DEADLINE_MS = 120_000
@@ -82,9 +82,7 @@ export class Pipeline {
 
   /** A vital of the ingester, by its name and label. 0 if nothing was counted yet. */
   async vital(name: string, label = ''): Promise<number> {
-    const response = await fetch(`${this.#ingester?.vitals_url}/metrics`)
-    const line = (await response.text()).split('\n').find(text => text.startsWith(`${name}${label} `))
-    return Number(line?.split(' ').at(-1) ?? 0)
+    return (await vitalOf(this.#ingester?.vitals_url ?? '', `${name}${label}`)) || 0
   }
 
   messages(): Promise<Map<Place, KafkaMessage>> {

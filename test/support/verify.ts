@@ -35,6 +35,13 @@ export async function until(
   throw new Error(`not within ${deadline_ms} ms: ${what}${last === undefined ? '' : ` (${last})`}`)
 }
 
+/** A vital of a process, by its name and labels as they are exposed. NaN: it says nothing of it. */
+export async function vitalOf(vitals_url: string, name: string): Promise<number> {
+  const response = await fetch(`${vitals_url}/metrics`, { signal: AbortSignal.timeout(5_000) })
+  const line = (await response.text()).split('\n').find(each => each.startsWith(`${name} `))
+  return Number(line?.split(' ').at(-1) ?? Number.NaN)
+}
+
 /** Behind-last offset of each partition of the topic, as Kafka says. */
 export async function logEnds(
   brokers: readonly string[],
