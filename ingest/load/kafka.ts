@@ -1,6 +1,7 @@
 /**
  * Kafka as the loader sees it: a topic, an assignment, fetched batches, seeks and commits. The only file that consumes with kafkajs.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Consumer, type EachBatchPayload, Kafka, type KafkaMessage, logLevel } from 'kafkajs'
 import type { Log } from '../runtime/log.ts'
 
@@ -249,5 +250,21 @@ function fetchedBatch({ batch }: EachBatchPayload, heartbeat: () => Promise<void
     high_watermark: Number(batch.highWatermark),
     messages: batch.messages,
     heartbeat,
+  }
+}
+
+const HEARTBEAT_EVERY_MS = 1_000
+
+/** Waits for `work` while keeping the membership of the group. Throws what the heartbeat throws: the group rebalances. */
+export async function heartbeating(work: Promise<unknown>, heartbeat: () => Promise<void>): Promise<void> {
+  let done = false
+  const finished = work.then(() => {
+    done = true
+  })
+  while (!done) {
+    const timer = new AbortController()
+    await Promise.race([finished, sleep(HEARTBEAT_EVERY_MS, undefined, { signal: timer.signal }).catch(() => {})])
+    timer.abort()
+    await heartbeat()
   }
 }

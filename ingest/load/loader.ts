@@ -1,6 +1,6 @@
 /**
- * The loop from Kafka to the table: fetched batches in, one fenced insert at a time out, offsets committed only after the rows were
- * read back. Two batches exist: one is filled while the other is inserted; when both are full, Kafka waits. Memory is bounded by that.
+ * The loop from Kafka to the table: fetched batches in, one fenced insert at a time out (`batches.ts`), offsets committed only after the
+ * rows were read back.
  *
  * A *term* is the time between two joins of the group. Everything begun in an earlier term notices that at its next step and stops:
  * its rows are dropped (they will be read again, by us or by the next owner) or, if already sent, found by the next take.
@@ -8,14 +8,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TimeLimits } from '../contract/clock.ts'
 import type { FlushReason, IngestVitals } from '../runtime/vitals.ts'
-import { Batch, type OffsetRange } from '../store/batch.ts'
+import type { Batch, OffsetRange } from '../store/batch.ts'
 import { DISK_FULL, errorCode, worthRetrying } from '../store/clickhouse.ts'
-import { currentLog, type Lease, NotAssigned, noteProgress, type Progress } from '../store/owner.ts'
+import { currentLog, type Lease, NotAssigned, noteProgress } from '../store/owner.ts'
 import { createAdmission } from './admit.ts'
+import { Batches } from './batches.ts'
 import { decode } from './decode.ts'
 import { backOff, deliver } from './deliver.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from './gate.ts'
-import type { FetchedBatch, Listener } from './kafka.ts'
+import { type FetchedBatch, heartbeating, type Listener } from './kafka.ts'
+import { Standing } from './standing.ts'
 import { acceptOtherLog, type TakeOptions, TopicRecreated, takePartitions } from './take.ts'
 
 export interface LoaderOptions extends TakeOptions {
@@ -26,7 +28,6 @@ export interface LoaderOptions extends TakeOptions {
   readonly onFatal: (error: Error) => void
 }
 
-const HEARTBEAT_EVERY_MS = 1_000
 const NOTE_PROGRESS_EVERY_MS = 60_000
 /** While a backlog is worked off, batches are filled instead of sent at the configured age: fewer and larger parts. */
 const FLUSH_AGE_CATCHING_UP_MS = 2_000
@@ -47,21 +48,15 @@ export interface Behind {
 
 export class Loader implements Listener {
   readonly #options: LoaderOptions
-  #filling: Batch
-  #spare: Batch
-  #inserting: Promise<void> | undefined
-  #flushTimer: NodeJS.Timeout | undefined
+  readonly #batches: Batches
 
   /** Rises with every join and every loss of partitions. */
   #term = 0
   #taking: Promise<void> = Promise.resolve()
   #lease: Lease | undefined
-  readonly #gates = new Map<number, Gate>()
-  #topicPartitions = 1
   #heartbeats = 0
 
-  readonly #progress = new Map<number, Progress>()
-  readonly #highWatermarks = new Map<number, number>()
+  readonly #standing = new Standing()
   #oldestAt_ms = Number.POSITIVE_INFINITY
   #progressNoted_at_ms = 0
   /** How long the oldest record of the last batch had waited. */
@@ -70,9 +65,12 @@ export class Loader implements Listener {
 
   constructor(options: LoaderOptions) {
     this.#options = options
-    const admit = createAdmission(field => options.vitals.contextOther.inc({ field }))
-    this.#filling = new Batch(admit)
-    this.#spare = new Batch(admit)
+    this.#batches = new Batches({
+      admit: createAdmission(field => options.vitals.contextOther.inc({ field })),
+      most: options.flush,
+      age_ms: () => this.#flushAge_ms(),
+      store: (batch, reason) => this.#store(batch, this.#term, reason).catch(error => this.#fatal(error)),
+    })
   }
 
   /** Undefined once partitions are taken; otherwise what is being waited for. */
@@ -90,36 +88,18 @@ export class Loader implements Listener {
   behind(): Behind {
     return {
       beyond_a_batch: this.#isBeyondABatch(),
-      unstored: this.#behind(partition => this.#progress.get(partition)?.next),
+      unstored: this.#standing.unstored,
       stored_age_ms: this.#storedAge_ms,
-      passed_ms: this.#passed_ms(),
+      passed_ms: this.#standing.passed_ms(Date.now()),
     }
-  }
-
-  #passed_ms(): number {
-    let passed_ms = Date.now()
-    for (const partition of this.#gates.keys()) {
-      const high = this.#highWatermarks.get(partition)
-      const { next = 0, last_appended_at_ms = Number.NEGATIVE_INFINITY } = this.#progress.get(partition) ?? {}
-      if (high === undefined || next < high) passed_ms = Math.min(passed_ms, last_appended_at_ms)
-    }
-    return passed_ms
-  }
-
-  /** Of work that any ingester could do: whether the `n`th piece is ours. Pieces go around the topic's partitions. */
-  hasTurn(n: number): boolean {
-    return this.#gates.has(n % this.#topicPartitions)
   }
 
   #isBeyondABatch(): boolean {
-    return this.#behind(partition => this.#gates.get(partition)?.next) > this.#options.flush.rows
+    return this.#standing.unread > this.#options.flush.rows
   }
 
-  /** Records that Kafka has from there on, in all partitions of which that is known. */
-  #behind(next: (partition: number) => number | undefined): number {
-    let behind = 0
-    for (const [partition, high] of this.#highWatermarks) behind += high - (next(partition) ?? high)
-    return behind
+  hasTurn(n: number): boolean {
+    return this.#standing.hasTurn(n)
   }
 
   // — joining, taking —
@@ -142,8 +122,7 @@ export class Loader implements Listener {
   #beginTerm(partitions: readonly number[], afterHeartbeat = false): void {
     const term = ++this.#term
     this.#lease = undefined
-    this.#gates.clear()
-    this.#highWatermarks.clear()
+    this.#standing.leave()
     this.#options.vitals.partitions.set(0)
     this.#options.vitals.lag.reset()
     this.#options.vitals.lagUnknown.set(partitions.length)
@@ -156,9 +135,8 @@ export class Loader implements Listener {
     const { source, log, vitals } = this.#options
     const current = () => this.#term === term && !this.#stopping
     // An insert of the last term sees that its term is over and ends; its rows are judged by what the take finds.
-    await this.#inserting
-    this.#discardFilling()
-    this.#progress.clear()
+    await this.#batches.storing
+    this.#batches.discard()
     if (afterHeartbeat) {
       // Another writer has claimed what we thought ours: only the group can say that it is.
       const seen = this.#heartbeats
@@ -167,15 +145,12 @@ export class Loader implements Listener {
     if (partitions.length === 0) return
     for (let attempt = 0; current(); attempt++) {
       try {
-        const { lease, gates, progress, topic_partitions } = await takePartitions(this.#options, partitions, current)
+        const taken = await takePartitions(this.#options, partitions, current)
         if (!current()) return
-        this.#topicPartitions = topic_partitions
+        const { lease, gates } = taken
         this.#lease = lease
-        for (const [partition, at] of progress) this.#progress.set(partition, at)
-        for (const gate of gates) {
-          this.#gates.set(gate.partition, gate)
-          source.seek(gate.partition, fetchPosition(gate))
-        }
+        this.#standing.take(taken)
+        for (const gate of gates) source.seek(gate.partition, fetchPosition(gate))
         vitals.takes.inc()
         vitals.partitions.set(partitions.length)
         log.info({ partitions: partitions.length, log_id: lease.log_id }, 'partitions_taken')
@@ -210,53 +185,49 @@ export class Loader implements Listener {
         this.#append(gate, offset - gate.next, appended_at_ms, { gap: 'control', offsets: offset - gate.next }, 0)
       const content = decode(message.value, message.key, appended_at_ms, this.#options.limits)
       this.#append(gate, 1, appended_at_ms, content, message.value?.length ?? 0)
-      if (++decoded % YIELD_EVERY === 0 || this.#isFull()) {
-        await this.#room(fetched.heartbeat)
+      if (++decoded % YIELD_EVERY === 0 || this.#batches.isFull) {
+        await this.#batches.room(fetched.heartbeat)
         // A new term has its own gates: the rest of this fetch is not wanted any more.
-        if (this.#gates.get(gate.partition) !== gate) return
+        if (!this.#standing.isCurrent(gate)) return
       }
     }
     if (fetched.last_offset >= gate.next && gate.verify_appended_at_ms === undefined) {
       const offsets = fetched.last_offset + 1 - gate.next
       this.#append(gate, offsets, Date.now(), { gap: 'control', offsets }, 0)
     }
-    this.#highWatermarks.set(gate.partition, fetched.high_watermark)
+    this.#standing.noteFetched(gate.partition, fetched.high_watermark)
     this.#reportLag()
   }
 
   onUndelivered(partition: number, first: number, last: number): void {
-    const gate = this.#gates.get(partition)
+    const gate = this.#standing.gate(partition)
     // Anywhere but where we stand: what follows will come from ahead, and be sent back.
     if (!gate || first !== gate.next || gate.verify_appended_at_ms !== undefined) return
     const offsets = last + 1 - first
     this.#append(gate, offsets, Date.now(), { gap: 'control', offsets }, 0)
   }
 
-  /** Records that Kafka has and the table has not. Known once a partition was fetched in this term. */
   #reportLag(): void {
     const { vitals } = this.#options
-    for (const [partition, high] of this.#highWatermarks) {
-      const stored = this.#progress.get(partition)?.next
-      if (stored !== undefined) vitals.lag.set({ partition }, Math.max(0, high - stored))
-    }
-    vitals.lagUnknown.set(this.#gates.size - this.#highWatermarks.size)
+    for (const [partition, records] of this.#standing.lag) vitals.lag.set({ partition }, records)
+    vitals.lagUnknown.set(this.#standing.unknown)
   }
 
   /** The gate of the partition, waiting for a take in progress; undefined if the partition is not ours. */
   async #gateOf({ partition, heartbeat }: FetchedBatch): Promise<Gate | undefined> {
     for (;;) {
-      const gate = this.#gates.get(partition)
+      const gate = this.#standing.gate(partition)
       if (gate || this.#stopping) return gate
       const taking = this.#taking
       await heartbeating(taking, heartbeat)
-      if (taking === this.#taking) return this.#gates.get(partition)
+      if (taking === this.#taking) return this.#standing.gate(partition)
     }
   }
 
   async #sendBack(gate: Gate, fetched: FetchedBatch): Promise<void> {
     const { source, vitals, log } = this.#options
     const end = (await source.logEnds()).get(gate.partition)
-    if (this.#gates.get(gate.partition) !== gate || !end) return
+    if (!this.#standing.isCurrent(gate) || !end) return
     const ends = compareEnds(gate, end.low, end.high)
     if (!ends.ok) return this.#foundOtherLog(gate)
     if (ends.expired !== undefined) {
@@ -276,8 +247,8 @@ export class Loader implements Listener {
   async #foundOtherLog(gate: Gate): Promise<void> {
     const { store, topic } = this.#options
     const { incarnation } = await currentLog(store, topic)
-    if (this.#gates.get(gate.partition) !== gate) return
-    const partitions = [...this.#gates.keys()]
+    if (!this.#standing.isCurrent(gate)) return
+    const partitions = this.#standing.partitions
     const what = `the record before offset ${gate.next} is not the one that was stored`
     try {
       await acceptOtherLog(this.#options, incarnation, gate.partition, what)
@@ -302,55 +273,19 @@ export class Loader implements Listener {
       kafka_offset: gate.next,
       appended_at_ms,
     }
-    this.#filling.append(position, content, bytes)
+    this.#batches.append(position, content, bytes)
     gate.next += offsets
     if ('refusal' in content) vitals.rejects.inc({ reason: content.refusal.reason })
     else if ('event' in content) {
       if (content.extensions > 0) vitals.extensions.inc(content.extensions)
     }
-    this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), this.#flushAge_ms())
-  }
-
-  #flushAge_ms(): number {
-    const { age_ms } = this.#options.flush
-    return this.#isBeyondABatch() ? Math.max(age_ms, FLUSH_AGE_CATCHING_UP_MS) : age_ms
   }
 
   // — batches out —
 
-  #isFull(): boolean {
-    const { rows, bytes } = this.#options.flush
-    return this.#filling.rows >= rows || this.#filling.bytes >= bytes
-  }
-
-  /** Lets other work run, and returns once the batch in the making can take more. */
-  async #room(heartbeat: () => Promise<void>): Promise<void> {
-    await new Promise<void>(resolve => setImmediate(resolve))
-    while (this.#isFull()) {
-      if (!this.#inserting) this.#flushNow(this.#filling.rows >= this.#options.flush.rows ? 'rows' : 'bytes')
-      else await heartbeating(this.#inserting, heartbeat)
-    }
-  }
-
-  /** Sends the batch in the making, unless one is under way: then it follows as soon as that is done. */
-  #flushNow(reason: FlushReason): void {
-    clearTimeout(this.#flushTimer)
-    this.#flushTimer = undefined
-    if (this.#inserting || this.#filling.rows === 0) return
-    const batch = this.#filling
-    this.#filling = this.#spare
-    this.#spare = batch
-    this.#inserting = this.#store(batch, this.#term, reason)
-      .catch(error => this.#fatal(error))
-      .finally(() => {
-        batch.clear()
-        this.#inserting = undefined
-        const begun = this.#filling.begun_at_ms
-        if (begun === undefined) return
-        const wait = begun + this.#flushAge_ms() - Date.now()
-        if (this.#isFull() || wait <= 0) this.#flushNow(this.#isFull() ? 'rows' : 'age')
-        else this.#flushTimer ??= setTimeout(() => this.#flushNow('age'), wait)
-      })
+  #flushAge_ms(): number {
+    const { age_ms } = this.#options.flush
+    return this.#isBeyondABatch() ? Math.max(age_ms, FLUSH_AGE_CATCHING_UP_MS) : age_ms
   }
 
   /** Delivers the batch, commits what was read back, and gives the partitions up where another writer owns them. */
@@ -383,7 +318,7 @@ export class Loader implements Listener {
       vitals.batches.inc({ reason })
       for (const [partition, range] of stored) {
         vitals.rows.inc(range.next - range.first)
-        this.#progress.set(partition, { next: range.next, last_appended_at_ms: range.last_appended_at_ms })
+        this.#standing.noteStored(partition, { next: range.next, last_appended_at_ms: range.last_appended_at_ms })
       }
       this.#reportLag()
       await this.#commit(stored, current)
@@ -391,7 +326,7 @@ export class Loader implements Listener {
     if (fenced && current()) {
       vitals.fenced.inc()
       log.warn({ partitions: batch.ranges.size }, 'fenced')
-      this.#beginTerm([...this.#gates.keys()], true)
+      this.#beginTerm(this.#standing.partitions, true)
     }
   }
 
@@ -406,18 +341,12 @@ export class Loader implements Listener {
     const lease = this.#lease
     if (!lease || now - this.#progressNoted_at_ms < NOTE_PROGRESS_EVERY_MS) return
     try {
-      await noteProgress(store, lease.log_id, this.#progress)
+      await noteProgress(store, lease.log_id, this.#standing.stored)
       this.#progressNoted_at_ms = now
     } catch (error) {
       if (!worthRetrying(error)) throw error
       log.warn({ error: String(error) }, 'note_progress_failed')
     }
-  }
-
-  #discardFilling(): void {
-    clearTimeout(this.#flushTimer)
-    this.#flushTimer = undefined
-    this.#filling.clear()
   }
 
   #reportRetry(error: unknown, attempt: number, event: string): void {
@@ -440,25 +369,8 @@ export class Loader implements Listener {
   /** Accepts nothing new, stores what is in hand and notes how far that went. */
   async stop(): Promise<void> {
     this.#stopping = true
-    while (this.#inserting || this.#filling.rows > 0) {
-      this.#flushNow('stop')
-      await this.#inserting
-    }
+    await this.#batches.flush()
     const lease = this.#lease
-    if (lease) await noteProgress(this.#options.store, lease.log_id, this.#progress)
-  }
-}
-
-/** Waits for `work` while keeping the membership of the group. Throws what the heartbeat throws: the group rebalances. */
-async function heartbeating(work: Promise<unknown>, heartbeat: () => Promise<void>): Promise<void> {
-  let done = false
-  const finished = work.then(() => {
-    done = true
-  })
-  while (!done) {
-    const timer = new AbortController()
-    await Promise.race([finished, sleep(HEARTBEAT_EVERY_MS, undefined, { signal: timer.signal }).catch(() => {})])
-    timer.abort()
-    await heartbeat()
+    if (lease) await noteProgress(this.#options.store, lease.log_id, this.#standing.stored)
   }
 }
