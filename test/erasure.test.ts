@@ -5,7 +5,8 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { auditPartitions, auditRecent } from '../ingest/store/audit.ts'
-import { CELL_COLUMNS, cellsFromEvents } from '../ingest/store/cells.ts'
+import { cellsFromEvents } from '../ingest/store/cell-sql.ts'
+import { CELL_COLUMNS } from '../ingest/store/cells.ts'
 import { openStore, type Store, type StoreConfig } from '../ingest/store/clickhouse.ts'
 import { eraseSession } from '../ingest/store/erase.ts'
 import { migrate } from '../ingest/store/migrate.ts'

@@ -1,7 +1,7 @@
 /**
  * What a cell is: everything the metrics need of one session in one bucket of time, computed from the *set* of its events.
  * This list is the only definition of a cell's columns. From it follow the settling of 10-second cells from raw events, the
- * settling of each coarser tier from the finer one, and the `events` tier, which computes cells on the fly.
+ * settling of each coarser tier from the finer one, and the `events` tier, which computes cells on the fly (`cell-sql.ts`).
  * The tables are in `schema/003_cells.sql` and later migrations; a test holds them to this list.
  */
 import { CONTEXT_FIELDS, SOURCES, STAGES } from '../contract/events.ts'
@@ -119,15 +119,15 @@ export const EVENT_TERMS = [
 ].join(',\n    ')
 
 /** What a cell needs beside its columns to derive others: SQL over events, by name; `of_` before it. */
-const AGGREGATES: Readonly<Record<string, string>> = {
+export const AGGREGATES: Readonly<Record<string, string>> = {
   ...SCORE_AGGREGATES,
   /** Rungs, and of each the time, packets lost and received where both are told, and intervals. */
   rungs: `sumMapIf([rung], [interval_ms], [if(isNull(packets_received), 0, ifNull(packets_lost, 0))], [if(isNull(packets_lost), 0, ifNull(packets_received, 0))], [1], rung != '')`,
 }
 /** How many rows there were, joined to the aggregates. */
-const RECEIVED = 'of_received'
+export const RECEIVED = 'of_received'
 /** What several derived columns need of them. */
-const SHARED: Readonly<Record<string, string>> = {
+export const SHARED: Readonly<Record<string, string>> = {
   mos: SCORE_SQL,
   main_rung: 'arraySlice(arraySort((rung, time) -> (time, rung), of_rungs.1, of_rungs.2), -1)',
 }
@@ -222,97 +222,7 @@ export const CELL_COLUMNS: Readonly<Record<string, CellColumn>> = {
   clock_shifted_events: sum('clock_shift_ms != 0'),
 }
 
-const COLUMN_NAMES = Object.keys(CELL_COLUMNS)
-const KEY = 't, session_id'
-
 /** The kinds of rows that cells are made of: what a session was like. */
 export const EVENT_KINDS = "('frame_times', 'bitrate', 'session')"
 /** The kinds of rows that are events: those, and what was decided about the session. The others are Kafka's offsets accounted for. */
 export const SAID_KINDS = "('frame_times', 'bitrate', 'session', 'abr_decision')"
-
-/** Positions of resends within `where`: all but the first that Kafka appended of each (session_id, source, seq)
- * in a bucket. By bucket, so that a cell does not depend on which others are settled with it. */
-const resends = (where: string) => `
-      SELECT arrayJoin(arraySlice(arraySort(groupArray((log_id, kafka_partition, kafka_offset))), 2))
-      FROM events_v1
-      WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (t10, session_id, source, seq) IN (
-        SELECT t10, session_id, source, seq FROM events_v1
-        WHERE kind IN ${EVENT_KINDS} AND (${where})
-        GROUP BY t10, session_id, source, seq HAVING count() > 1
-      )
-      GROUP BY t10, session_id, source, seq`
-
-/** Of these names those that occur in the texts. */
-const occurring = (texts: readonly string[], names: readonly string[]): string[] => {
-  const words = new Set(texts.flatMap(text => text.match(/\b\w+\b/g) ?? []))
-  return names.filter(name => words.has(name))
-}
-
-/** Rows of each cell before resends are left out. */
-const receivedSql = (where: string): string =>
-  `SELECT t10 AS t, session_id, count() AS ${RECEIVED} FROM events_v1 WHERE kind IN ${EVENT_KINDS} AND (${where}) GROUP BY t10, session_id`
-
-/**
- * Cells of raw events, as a SELECT: t, session_id, then every cell column, or those that are named: ClickHouse takes a quarter of a
- * second of CPU to read the text of all. `where` chooses whole buckets of `t10`.
- * A resend counts once. (Leaving them out by position costs 0.3 µs of CPU per event; `ORDER BY … LIMIT 1 BY` 1.2, as it sorts the
- * frames too; `LIMIT 1 BY` unsorted next to nothing, but would make the cell depend on the order of reading.)
- * @param further columns that no tier keeps: name → aggregate over the events of the cell
- */
-export function cellsFromEvents(
-  where: string,
-  names: readonly string[] = COLUMN_NAMES,
-  further: Readonly<Record<string, string>> = {},
-): string {
-  const wanted = Object.entries(CELL_COLUMNS).filter(([name]) => names.includes(name))
-  const answered = wanted.map(([name, { fromEvents, derived }]) => (derived ? fromEvents : `cell_${name}`))
-  const shared = occurring(answered, Object.keys(SHARED)).map(name => [name, SHARED[name] ?? ''] as const)
-  const mentioned = [...answered, ...shared.map(([, sql]) => sql)]
-  const aggregated = [
-    ...Object.entries(CELL_COLUMNS).map(([name, { fromEvents }]) => [`cell_${name}`, fromEvents] as const),
-    ...Object.entries(AGGREGATES).map(([name, sql]) => [`of_${name}`, sql] as const),
-  ].filter(([name]) => occurring(mentioned, [name]).length > 0)
-  const kept = Object.entries(further)
-  const rows =
-    occurring(mentioned, [RECEIVED]).length > 0
-      ? `INNER JOIN (${receivedSql(where)}) AS received USING (t, session_id)`
-      : ''
-  return `SELECT ${[KEY, ...wanted.map(([name], i) => `${answered[i]} AS ${name}`), ...kept.map(([name]) => `further_${name} AS ${name}`)].join(', ')}
-FROM (
-  SELECT ${['*', ...shared.map(([name, sql]) => `${sql} AS ${name}`)].join(', ')}
-  FROM (
-    WITH
-      ${EVENT_TERMS}
-    SELECT ${['t10 AS t', 'session_id', ...aggregated.map(([name, sql]) => `${sql} AS ${name}`), ...kept.map(([name, sql]) => `${sql} AS further_${name}`)].join(',\n      ')}
-    FROM events_v1
-    WHERE kind IN ${EVENT_KINDS} AND (${where}) AND (log_id, kafka_partition, kafka_offset) NOT IN (${resends(where)})
-    GROUP BY t10, session_id
-  ) AS distinct_events
-  ${rows}
-)`
-}
-
-/** Cells of a coarser tier from those of a finer one. `bucket` maps `t` to the coarser bucket, `where` chooses whole ones. */
-export function cellsFromCells(finerTable: string, bucket: string, where: string): string {
-  const columns = Object.entries(CELL_COLUMNS).map(([name, { fromCells }]) => `${fromCells(name)} AS cell_${name}`)
-  return `SELECT cell_t AS t, session_id, ${COLUMN_NAMES.map(name => `cell_${name} AS ${name}`).join(', ')}
-FROM (
-  SELECT ${bucket} AS cell_t, session_id,
-    ${columns.join(',\n    ')}
-  FROM ${finerTable} FINAL
-  WHERE ${where}
-  GROUP BY cell_t, session_id
-)`
-}
-
-/**
- * Events of a few sessions, each once, as a SELECT of expressions over their columns and the terms per frame that cells are made of.
- * `where` chooses whole buckets of `t10`. Sorting them is cheaper here than looking for resends: it reads the rows once.
- */
-export const eachEventOnce = (columns: readonly string[], expressions: string, where: string): string => `WITH
-    ${EVENT_TERMS}
-  SELECT ${expressions}
-  FROM (
-    SELECT ${columns.join(', ')} FROM events_v1 WHERE kind IN ${EVENT_KINDS} AND (${where})
-    ORDER BY log_id, kafka_partition, kafka_offset LIMIT 1 BY t10, session_id, source, seq
-  )`

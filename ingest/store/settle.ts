@@ -5,7 +5,8 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CELL_COLUMNS, cellsFromCells, cellsFromEvents } from './cells.ts'
+import { cellsFromCells, cellsFromEvents } from './cell-sql.ts'
+import { CELL_COLUMNS } from './cells.ts'
 import type { Store } from './clickhouse.ts'
 
 export const COARSER_TIERS = ['minute', 'hour'] as const

@@ -3,7 +3,8 @@
  * their logarithmic buckets, at most 1 % away, and the answer says to which; from events it is exact.
  */
 import { z } from 'zod'
-import { BUCKET_GROWTH, cellsFromEvents } from '../../ingest/store/cells.ts'
+import { cellsFromEvents } from '../../ingest/store/cell-sql.ts'
+import { BUCKET_GROWTH } from '../../ingest/store/cells.ts'
 import { type Answer, type Desk, type Dimensions, type Meta, metaOf, named, subjectOf, type Wanted } from './answer.ts'
 import { DIMENSIONS, type Dimension } from './filter.ts'
 import type { Question } from './question.ts'

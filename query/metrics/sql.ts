@@ -3,7 +3,8 @@
  * cell. Pure. Everything a caller says arrives as a bound parameter; what is spliced in comes from our own closed lists.
  */
 import { SOURCES } from '../../ingest/contract/events.ts'
-import { CELL_COLUMNS, cellsFromEvents, SEQ_COLUMNS } from '../../ingest/store/cells.ts'
+import { cellsFromEvents } from '../../ingest/store/cell-sql.ts'
+import { CELL_COLUMNS, SEQ_COLUMNS } from '../../ingest/store/cells.ts'
 import { type CubeDimension, EVERYBODY, lastSettled } from '../../ingest/store/cube.ts'
 import { SESSIONS_TABLE } from '../../ingest/store/sessions.ts'
 import { TIERS } from '../../ingest/store/settle.ts'

@@ -3,7 +3,7 @@
  * Rows are handed on while they come; the span is bounded, so that nobody reads a session of a day frame by frame.
  */
 import { z } from 'zod'
-import { eachEventOnce } from '../../ingest/store/cells.ts'
+import { eachEventOnce } from '../../ingest/store/cell-sql.ts'
 import type { Desk } from '../metrics/answer.ts'
 import { Mistake } from '../metrics/mistake.ts'
 import type { Question } from '../metrics/question.ts'

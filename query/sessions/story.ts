@@ -4,7 +4,7 @@
  */
 import { z } from 'zod'
 import { END_REASONS, SESSION_STATES, SOURCES } from '../../ingest/contract/events.ts'
-import { eachEventOnce } from '../../ingest/store/cells.ts'
+import { eachEventOnce } from '../../ingest/store/cell-sql.ts'
 import type { Question } from '../metrics/question.ts'
 import type { Window } from '../metrics/range.ts'
 import { moment } from '../metrics/sql.ts'
