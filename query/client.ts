@@ -3,8 +3,8 @@
  * program that does not compile. An answer is its data; whatever else comes is thrown, as the problem document that the API sent.
  */
 import { hc } from 'hono/client'
-import type { Api } from './http/app.ts'
 import type { Problem } from './http/problems.ts'
+import type { Api } from './http/routes/all.ts'
 
 export interface ClientOptions {
   /** Of the API: `http://127.0.0.1:18080`. */

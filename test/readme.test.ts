@@ -79,11 +79,4 @@ describe('each command', () => {
     )
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('--no-such-flag') })
   })
-
-  test.each([...new Set([...README.matchAll(/npm run ([a-z:]+)/g)].map(([, name = '']) => name))])(
-    'npm run %s, which the README names, exists',
-    name => {
-      expect(Object.keys(scripts)).toContain(name)
-    },
-  )
 })

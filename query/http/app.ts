@@ -1,13 +1,10 @@
 /**
  * The API as one function from request to response, without a socket. What every request meets, in order: an id, the Host check, the
  * clock, limits, the guard (key, scope, rate), its route. Whatever throws on the way ends as a problem document.
- *
- * A route is added by `addXRoutes(app, desk)`, which *returns* `app.openapi(a, …).openapi(b, …)`, chained, so that its type carries the
- * routes; each of its createRoutes says `security: needs('…')`. Its type is then one line of `Api` below: that is what the typed client has.
  */
 import { randomUUID } from 'node:crypto'
 import { OpenAPIHono } from '@hono/zod-openapi'
-import type { Context, Hono, MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Log } from '../../ingest/runtime/log.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
@@ -26,22 +23,7 @@ import { openApiOf } from './openapi.ts'
 import { readMistake } from './parameters.ts'
 import { problemAnswer, problemOf, type RequestEnv } from './problems.ts'
 import { notReady } from './readiness.ts'
-import { addAbrRoutes } from './routes/abr.ts'
-import { addDecisionRoute } from './routes/abr-decisions.ts'
-import { addRegretRoute } from './routes/abr-regret.ts'
-import { addAnnotationRoutes } from './routes/annotations.ts'
-import { addCompareRoute } from './routes/compare.ts'
-import { addDistributionRoutes } from './routes/distribution.ts'
-import { addErasureRoutes } from './routes/erasure.ts'
-import { addExportRoutes } from './routes/export.ts'
-import { addInsightRoute } from './routes/insights.ts'
-import { addMetricRoutes } from './routes/metrics.ts'
-import { addPipelineRoute } from './routes/pipeline.ts'
-import { addRejectRoutes } from './routes/rejects.ts'
-import { addSessionFrameRoutes } from './routes/session-frames.ts'
-import { addSessionListRoutes } from './routes/session-list.ts'
-import { addSessionTimelineRoutes } from './routes/session-timeline.ts'
-import { addSessionRoutes } from './routes/sessions.ts'
+import { addRoutes } from './routes/all.ts'
 import { type Requirements, requirementsOf } from './scopes.ts'
 import type { QueryVitals } from './vitals.ts'
 
@@ -71,28 +53,6 @@ export interface AppOptions {
   /** Ends what has no end. */
   readonly stopping?: AbortSignal
 }
-
-type RoutesOf<Add> = Add extends (...given: never[]) => OpenAPIHono<RequestEnv, infer Routes> ? Routes : never
-/** All routes, for `hc`. */
-export type Api = Hono<
-  RequestEnv,
-  RoutesOf<typeof addMetricRoutes> &
-    RoutesOf<typeof addDistributionRoutes> &
-    RoutesOf<typeof addCompareRoute> &
-    RoutesOf<typeof addInsightRoute> &
-    RoutesOf<typeof addAnnotationRoutes> &
-    RoutesOf<typeof addPipelineRoute> &
-    RoutesOf<typeof addSessionListRoutes> &
-    RoutesOf<typeof addSessionRoutes> &
-    RoutesOf<typeof addSessionTimelineRoutes> &
-    RoutesOf<typeof addSessionFrameRoutes> &
-    RoutesOf<typeof addExportRoutes> &
-    RoutesOf<typeof addRejectRoutes> &
-    RoutesOf<typeof addErasureRoutes> &
-    RoutesOf<typeof addAbrRoutes> &
-    RoutesOf<typeof addDecisionRoute> &
-    RoutesOf<typeof addRegretRoute>
->
 
 const UNADVISED: Advisor = {
   ladder: parseLadder(DEFAULT_LADDER),
@@ -135,22 +95,14 @@ export function createApp(options: AppOptions): OpenAPIHono<RequestEnv> {
   app.use('/v1/*', guard({ keys: options.keys, limits, vitals, requirements: () => requirements }))
   app.use('/v1/*', together(sharing))
 
-  addMetricRoutes(app, desk)
-  addDistributionRoutes(app, desk)
-  addSessionListRoutes(app, desk)
-  addCompareRoute(app, desk)
-  addInsightRoute(app, desk)
-  addAnnotationRoutes(app, desk, store)
-  addPipelineRoute(app, desk, store)
-  addSessionRoutes(app, desk)
-  addSessionTimelineRoutes(app, desk)
-  addSessionFrameRoutes(app, { ...desk, askStreamed: streamed }, log)
-  addExportRoutes(app, { ...desk, askStreamed: streamed }, log)
-  addRejectRoutes(app, desk)
-  addErasureRoutes(app, store, desk.now)
-  addAbrRoutes(app, { ...UNADVISED, ...options.abr }, desk.now, options.stopping ?? new AbortController().signal)
-  addDecisionRoute(app, options.book ?? NO_BOOK, desk.now)
-  addRegretRoute(app, desk)
+  addRoutes(app, {
+    desk: { ...desk, askStreamed: streamed },
+    store,
+    log,
+    advisor: { ...UNADVISED, ...options.abr },
+    book: options.book ?? NO_BOOK,
+    stopping: options.stopping ?? new AbortController().signal,
+  })
   requirements = requirementsOf(app)
 
   addDocs(app)
