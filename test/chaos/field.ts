@@ -4,11 +4,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Part } from '../../local/supervise.ts'
-import { until, untilSettled, untilStored, type Verdict, verify, vitalOf } from '../support/verify.ts'
+import { until, type Verdict, vitalOf } from '../support/verify.ts'
 import { Load } from './load.ts'
 import { ClickHouseProxy } from './proxy.ts'
 import type { Kind, Shot } from './shots.ts'
-import { dead, type IngesterSpec, PARTITIONS, Stand, TOPIC } from './stand.ts'
+import { dead, type IngesterSpec, PARTITIONS, Stand } from './stand.ts'
 
 /** One ingester and its own way to ClickHouse. */
 interface Lane extends IngesterSpec {
@@ -167,13 +167,9 @@ export class Field {
 
   readonly #otherThan = (lane: Lane): Lane => this.#laneAt(this.#lanes.indexOf(lane) + 1)
 
-  /** Stops the load, waits until all is stored and settled, and compares topic, rows and cells. */
   async judge(): Promise<Verdict> {
     await this.#load?.pause()
-    const { store, brokers } = this.#stand
-    await untilStored(store, [brokers], TOPIC, RECOVER_WITHIN_MS)
-    await untilSettled(store, RECOVER_WITHIN_MS)
-    return verify(store, [brokers], TOPIC)
+    return this.#stand.judge(RECOVER_WITHIN_MS)
   }
 
   /** Copies what the parts said to where somebody can read it after the end. */

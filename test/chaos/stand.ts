@@ -11,6 +11,7 @@ import { brokerPart } from '../../local/kafka/broker.ts'
 import { clickHousePart, ingesterPart } from '../../local/parts.ts'
 import { freePort } from '../../local/ports.ts'
 import { type Part, type PartSpec, startPart } from '../../local/supervise.ts'
+import { untilSettled, untilStored, type Verdict, verify } from '../support/verify.ts'
 
 export const TOPIC = 'chaos.events'
 export const PARTITIONS = 4
@@ -118,6 +119,13 @@ export class Stand {
     this.broker = broker
     this.clickhouse = clickhouse
     return { broker: broker_died }
+  }
+
+  /** Waits until all that was produced is stored and settled, and compares topic, rows and cells. Nothing may be produced meanwhile. */
+  async judge(within_ms: number): Promise<Verdict> {
+    await untilStored(this.store, [this.brokers], TOPIC, within_ms)
+    await untilSettled(this.store, within_ms)
+    return verify(this.store, [this.brokers], TOPIC)
   }
 
   /** Copies what the parts said to where somebody can read it after the end. */

@@ -5,10 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Part } from '../../local/supervise.ts'
 import { quantile } from '../support/report.ts'
-import { until, untilSettled, untilStored, type Verdict, verify } from '../support/verify.ts'
+import { until, type Verdict } from '../support/verify.ts'
 import { Load } from './load.ts'
 import { type Age, type Recovery, recoveryOf } from './recovery.ts'
-import { dead, type IngesterSpec, PARTITIONS, Stand, TOPIC } from './stand.ts'
+import { dead, type IngesterSpec, PARTITIONS, Stand } from './stand.ts'
 
 export interface StormOptions {
   readonly for_ms: number
@@ -157,10 +157,7 @@ export class Storm {
 
   async #judge(): Promise<Verdict> {
     await this.#load?.pause()
-    const { store, brokers } = this.#stand
-    await untilStored(store, [brokers], TOPIC, READY_WITHIN_MS)
-    await untilSettled(store, READY_WITHIN_MS)
-    return verify(store, [brokers], TOPIC)
+    return this.#stand.judge(READY_WITHIN_MS)
   }
 
   keepLogs(into: string): void {
