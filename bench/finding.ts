@@ -1,5 +1,5 @@
 /** What a part of the benchmark found, as tables of numbers, and how that is written down: ratios first. */
-export type Cell = number | string
+type Cell = number | string
 /** Of each row its cells by column. */
 export type Table = Readonly<Record<string, Readonly<Record<string, Cell>>>>
 

@@ -103,7 +103,7 @@ async function raceOn(
 }
 
 /** Fills a topic of the load's name. */
-export async function fill(ground: Ground, load: LoadName, sessions: number, seconds: number): Promise<void> {
+async function fill(ground: Ground, load: LoadName, sessions: number, seconds: number): Promise<void> {
   await makeTopic(readConfig({ KAFKA_BROKERS: ground.brokers, KAFKA_TOPIC: load }))
   await ended(produce(ground.brokers, sessions, seconds, 0, () => {}, { topic: load, load }))
 }

@@ -9,7 +9,7 @@ type Chance = () => number
 export const normal = (uniform: Chance): number =>
   Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform())
 
-export interface Comparison {
+interface Comparison {
   readonly a: Estimator
   readonly b: Estimator
   readonly shared: boolean

@@ -74,7 +74,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 }
 
 /** In the order of the data; each may rely on those before it. */
-export function partsOf(config: Config, environment: Environment, announce?: (what: string) => void): PartSpec[] {
+function partsOf(config: Config, environment: Environment, announce?: (what: string) => void): PartSpec[] {
   const specs: PartSpec[] = []
   const { DATA_DIR: data_dir, KAFKA_PORT: port } = config
   if (config.KAFKA_BROKERS === undefined)

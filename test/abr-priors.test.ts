@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { BitrateEvent } from '../ingest/contract/events.ts'
-import { PRIOR_LEVELS, PRIOR_OPTIONS, type PriorSession, priorsOf } from '../query/abr/priors.ts'
+import { PRIOR_OPTIONS, type PriorSession, priorsOf } from '../query/abr/priors.ts'
 import type { PriorContext } from '../query/abr/priors-cohorts.ts'
 import { sustainedBy } from '../query/abr/priors-evidence.ts'
 import { atOnce, inSlices } from '../query/statistics/slices.ts'
@@ -161,6 +161,15 @@ const sessionOf = (context: PriorContext, kbps: number, more: Partial<PriorSessi
 })
 const many = (n: number, context: PriorContext, kbps: number): PriorSession[] =>
   Array.from({ length: n }, () => sessionOf(context, kbps))
+/** From the narrowest, as they are told. */
+const PRIOR_LEVELS = [
+  'isp+region+access+device+game',
+  'isp+region+access+device',
+  'isp+region+access',
+  'isp+access',
+  'access',
+  'global',
+]
 const FULL = { isp: 'a', region: 'west', access: 'wifi', device: 'tv', game: 'metro' } as const
 
 describe('a cohort', () => {

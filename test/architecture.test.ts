@@ -156,3 +156,43 @@ describe('the outside is touched in one place', () => {
     expect(readers.filter(file => !/(main|demo|-command)\.ts$/.test(file))).toEqual([])
   })
 })
+
+describe('each package', () => {
+  interface Package {
+    readonly version: string
+    readonly license: string
+  }
+  type Listed = Readonly<Record<string, string>>
+  const { dependencies, optionalDependencies, devDependencies } = JSON.parse(source('package.json')) as {
+    readonly [list in 'dependencies' | 'optionalDependencies' | 'devDependencies']: Listed
+  }
+  const listed = Object.entries({ '': dependencies, ' (optional)': optionalDependencies, ' (dev)': devDependencies })
+    .flatMap(([kind, list]) => Object.entries(list).map(([name, version]) => ({ name, version, kind })))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+
+  const [, chapter = ''] = /^## Dependencies$([\s\S]*?)^## /m.exec(source('ARCHITECTURE.md')) ?? []
+  const rows = [...chapter.matchAll(/^\| (\S+)( \d\S+)?( \(\w+\))? +\| (.+) \|$/gm)]
+    .map(([, name = '', version, kind = '', rest = '']) => ({ name, version, kind, cells: rest.split(/ +\| +/) }))
+    .filter(({ name }) => !/^(package|-+)$/.test(name))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+
+  test('has its row in ARCHITECTURE.md', () => {
+    expect(rows.map(({ name, kind }) => ({ name, kind }))).toEqual(listed.map(({ name, kind }) => ({ name, kind })))
+  })
+
+  test.each(listed)('$name $version is one version, and what its row says of it is so', ({ name, version }) => {
+    const installed: Package = JSON.parse(source(`node_modules/${name}/package.json`))
+    // One is published as `v0.0.21`.
+    expect(installed.version.replace(/^v/, '')).toBe(version)
+    const row = rows.find(row => row.name === name)
+    expect(row?.version?.trim() ?? version).toBe(version)
+    const [what_for, why, released, license, mb] = row?.cells ?? []
+    expect(license).toBe(installed.license)
+    expect([what_for, why, released, mb]).toEqual([
+      expect.stringMatching(/\w/),
+      expect.stringMatching(/\w/),
+      expect.stringMatching(/^20\d\d(-\d\d)?$/),
+      expect.stringMatching(/^\d+(\.\d)?$/),
+    ])
+  })
+})

@@ -85,7 +85,8 @@ const PAGES = [
   ['Pipeline', () => '/pipeline', '.uplot'],
 ] as const
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const require = createRequire(import.meta.url)
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
 /** What an expert would call a serious fault for somebody who does not see, hear or use a mouse; and how much was looked at. */
 const LOOKED_AT = `axe.run(document, { resultTypes: ['violations'] }).then(({ violations, passes }) => ({

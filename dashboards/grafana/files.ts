@@ -15,7 +15,7 @@ export const OUT = 'dashboards/grafana/provisioned'
 export const rules = (kept: Retention): Rule[] => [...objectiveRules(kept), ...pipelineRules(kept)]
 
 /** @throws Error where no panel shows what a rule is about */
-export function panelOf({ uid, shown }: Rule, described: readonly Described[]): number {
+function panelOf({ uid, shown }: Rule, described: readonly Described[]): number {
   const on = described.find(dashboard => dashboard.uid === shown.dashboard)
   const found = (on ? placed(on) : []).find(({ drawn }) =>
     shown.metric ? metricsOf(drawn.target).includes(shown.metric) : drawn.title === shown.title,

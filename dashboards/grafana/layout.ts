@@ -20,12 +20,12 @@ import { ANNOTATIONS_SQL } from './sql/pipeline.ts'
 export const COLUMNS = 24
 const TAG = 'stream-quality'
 
-export interface Row {
+interface Row {
   readonly title: string
   readonly panels: readonly Drawn[]
 }
 
-export interface Mark {
+interface Mark {
   readonly name: string
   readonly sql: string
   readonly color: string

@@ -25,7 +25,7 @@ export type Verdict =
   | { readonly refusal: Refusal; readonly event?: never }
 
 /** The JSON Schema of a kind, as ajv compiles it and as documentation shows it. */
-export const jsonSchema = (kind: Kind) => z.toJSONSchema(EVENT_SCHEMAS[kind])
+const jsonSchema = (kind: Kind) => z.toJSONSchema(EVENT_SCHEMAS[kind])
 
 const KINDS = Object.keys(EVENT_SCHEMAS) as Kind[]
 const ajv = new Ajv2020({ strict: true, strictTypes: false, logger: false })

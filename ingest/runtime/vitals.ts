@@ -5,7 +5,7 @@
 import { createServer, type Server } from 'node:http'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
-export const FLUSH_REASONS = ['rows', 'bytes', 'age', 'stop'] as const
+const FLUSH_REASONS = ['rows', 'bytes', 'age', 'stop'] as const
 export type FlushReason = (typeof FLUSH_REASONS)[number]
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]

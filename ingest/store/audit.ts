@@ -26,7 +26,7 @@ export const positionsSql = (where: string): string => `
     SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1, 'erased', '', NULL, ingested_at FROM erasures_v1 WHERE ${where}`
 
 /** Reads every position of the log: for tests, the demo's end and the audit of a partition, not for a dashboard's refresh. */
-export const AUDIT = `
+const AUDIT = `
 SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,
   sum(if(after_row AND kafka_offset > previous_next, kafka_offset - assumeNotNull(previous_next), 0)) AS missing,
   sum(if(kafka_offset < ifNull(previous_next, 0), least(assumeNotNull(previous_next), kafka_offset + offsets) - kafka_offset, 0)) AS doubled,

@@ -11,8 +11,7 @@ import { SCORE_AGGREGATES, SCORE_SQL } from './experience/score.ts'
 export const BUCKET_GROWTH = 1.02
 
 /** The bucket of a quantity: 0 for 0, else 1 + ⌊ln x / ln 1.02⌋. One expression everywhere: a multiplied constant is not identical. */
-export const bucketSql = (x: string): string =>
-  `toUInt16(if(${x} = 0, 0, 1 + floor(log(${x}) / log(${BUCKET_GROWTH}))))`
+const bucketSql = (x: string): string => `toUInt16(if(${x} = 0, 0, 1 + floor(log(${x}) / log(${BUCKET_GROWTH}))))`
 
 /** An event that Kafka had only so long after it began is late: whoever looked before did not see it. */
 export const LATE_AFTER_MS = 60_000

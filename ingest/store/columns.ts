@@ -63,7 +63,7 @@ export interface Gap {
   readonly offsets: number
 }
 
-export const KIND = { frame_times: 1, bitrate: 2, session: 3, abr_decision: 4, rejected: 101, gap: 102 } as const
+const KIND = { frame_times: 1, bitrate: 2, session: 3, abr_decision: 4, rejected: 101, gap: 102 } as const
 const SOURCE = { '': 0, client: 1, host: 2, controller: 3 } as const
 const STATE = { '': 0, connecting: 1, first_frame: 2, ended: 3 } as const
 const END_REASON = {

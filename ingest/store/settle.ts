@@ -22,7 +22,7 @@ export const TIERS = {
 } as const satisfies Record<Tier, { table: string; seconds: number }>
 
 /** What a coarser tier is settled from. */
-export const BELOW = { minute: '10s', hour: 'minute' } as const satisfies Record<CoarserTier, Tier>
+const BELOW = { minute: '10s', hour: 'minute' } as const satisfies Record<CoarserTier, Tier>
 
 /** Beside the tiers, whole sessions are settled when an hour of theirs changes (`sessions.ts`), and minutes without sessions when a minute does (`cube.ts`); noted like a tier. */
 const COUNTED_BY = {

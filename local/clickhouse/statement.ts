@@ -19,7 +19,7 @@ export interface Statement {
 }
 
 /** An INSERT whose rows are not in the statement but after it. */
-export interface StatementData {
+interface StatementData {
   /** Where in the source the rows begin; the request's body follows. */
   readonly offset: number
   readonly format: string
@@ -31,7 +31,7 @@ export interface StatementData {
   readonly inputs: readonly InputCall[]
 }
 
-export interface InputCall {
+interface InputCall {
   readonly start: number
   readonly end: number
   readonly structure: string
@@ -68,7 +68,7 @@ const behindName = (tokens: readonly Token[], at: number): number =>
   isSign(tokens[at], '{') ? behindBracket(tokens, at) : at + 1
 
 /** Index behind the bracket that closes the one at `open`; the end where none does. */
-export function behindBracket(tokens: readonly Token[], open: number): number {
+function behindBracket(tokens: readonly Token[], open: number): number {
   let depth = 0
   for (let at = open; at < tokens.length; at++) {
     if (['(', '[', '{'].some(sign => isSign(tokens[at], sign))) depth++

@@ -14,7 +14,7 @@ export interface Token {
   readonly end: number
 }
 
-export interface Comment {
+interface Comment {
   readonly start: number
   readonly end: number
 }

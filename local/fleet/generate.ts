@@ -70,9 +70,3 @@ export function* generateEvents(
     if (session.ended) numbers.delete(session_id)
   }
 }
-
-/** Key and value as they stand in the topic. */
-export const toRaw = (message: FleetMessage): { key: string; value: Buffer | null } => ({
-  key: message.session_id,
-  value: message.event ? Buffer.from(JSON.stringify(message.event)) : message.value,
-})

@@ -14,7 +14,7 @@ export interface BrokerProperties {
   readonly retention_hours: number
 }
 
-export const NODE_ID = 1
+const NODE_ID = 1
 /** As the topic asks: far above what the contract accepts, so that an oversized event arrives and is refused with a reason. */
 const MAX_MESSAGE_BYTES = 20_000_000
 /** Per partition. With the default four partitions the disk holds at most 8 GiB of events, whatever their age. */

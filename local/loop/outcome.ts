@@ -8,7 +8,7 @@ import { STATE_WINDOW_S } from '../../query/abr/state.ts'
 import { LiveWindow } from '../../query/abr/window.ts'
 
 /** The start is a problem of its own: nothing is known of the session yet. */
-export const START_MS = 30_000
+const START_MS = 30_000
 export const PHASES = ['start', 'after'] as const
 export type Phase = (typeof PHASES)[number]
 

@@ -20,7 +20,7 @@ import {
 import { ApiProblem } from '../client.ts'
 
 /** After so long nobody has a use for the answer. */
-export const ANSWER_WITHIN_MS = 1_000
+const ANSWER_WITHIN_MS = 1_000
 const AT_ONCE_MAX = 512
 const TRIES_AGAIN = 2
 const AGAIN_AFTER = { initialDelay: 100, maxDelay: 1_000 }

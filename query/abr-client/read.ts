@@ -1,7 +1,7 @@
 /** What the API's answers must have to be acted upon: whatever else says 200 (a proxy, a portal) is no answer. */
 import type { Advice, PriorAdvice, Step } from '../abr/advice.ts'
 
-export class NoAnswer extends Error {
+class NoAnswer extends Error {
   override readonly name = 'NoAnswer'
 }
 

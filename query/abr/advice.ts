@@ -131,7 +131,7 @@ export function priorAdvice({ ladder, priors }: Advisor, context: Context, now_m
   }
 }
 
-export const stepOf = ({ name, bitrate_kbps }: Rung): Step => ({ rung: name, target_bitrate_kbps: bitrate_kbps })
+const stepOf = ({ name, bitrate_kbps }: Rung): Step => ({ rung: name, target_bitrate_kbps: bitrate_kbps })
 
 /** A session that says nothing while everybody is heard shows what it showed last: nothing says so but its silence. */
 function sinceThen({ state, as_of_ms, period_ms }: LiveSession, heard_ms: number): SessionState {

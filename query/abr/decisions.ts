@@ -28,7 +28,7 @@ export interface DecisionBook {
   readonly waiting: number
 }
 
-export const FATES = ['taken', 'turned_away', 'handed_over'] as const
+const FATES = ['taken', 'turned_away', 'handed_over'] as const
 export interface BookVitals {
   noted(decisions: number, fate: (typeof FATES)[number]): void
 }

@@ -20,7 +20,7 @@ const LIFE_MAX_S = 2 * 86_400
 /** Who played better than this sustained it. */
 const STUTTER_MAX_PCT = 1
 const OVER_AFTER_S = 300
-export const LOTS = 65_536
+const LOTS = 65_536
 /** Sessions of one question. */
 const BATCH = 300
 /** They were heard of last within so long of each other: few ten seconds are read beside their own. */

@@ -21,8 +21,6 @@ const LEVELS = [
   'isp+region+access+device',
   'isp+region+access+device+game',
 ] as const
-/** From the narrowest. */
-export const PRIOR_LEVELS = [...LEVELS].reverse()
 
 export interface PriorSession extends Sustained {
   readonly context: Readonly<PriorContext>

@@ -34,7 +34,7 @@ export interface PolicyRegret extends Whose {
   readonly regret: Readonly<Record<RegretId, number | null>>
 }
 
-export interface RegretDifference {
+interface RegretDifference {
   /** a − b, and a / b; null where a side has no value, the ratio also where b is 0. */
   readonly difference: Measured | null
   readonly ratio: Measured | null

@@ -29,7 +29,7 @@ export const SESSIONS_MIN = 20
 export const VERDICTS = ['better', 'worse', 'different', 'no_difference_shown', 'too_few'] as const
 export type Verdict = (typeof VERDICTS)[number]
 
-export interface SideAnswer {
+interface SideAnswer {
   readonly from: string | null
   readonly to: string | null
   readonly tier: string | null

@@ -143,7 +143,7 @@ const AMOUNTS = INSIGHT_METRICS.map(id => {
 })
 
 /** Every session's amounts in the window, column by column: one row. Ids are 52 bits of their hash: to JSON a number. */
-export function sessionsQuestion(subject: Subject): Question<SessionsRow> {
+function sessionsQuestion(subject: Subject): Question<SessionsRow> {
   const sessions = groupedSql({
     tier: subject.window.tier,
     where: subject.condition,

@@ -37,16 +37,15 @@ const INITIALIZER = `SwaggerUIBundle({
   validatorUrl: null,
 })
 `
-const resolve = createRequire(import.meta.url).resolve
-const packaged = (type: FileType, file: string) => (): Served =>
-  served(type, readFileSync(resolve(`swagger-ui-dist/${file}`)))
+const require = createRequire(import.meta.url)
+const packaged = (type: FileType, file: string) => (): Served => served(type, readFileSync(file))
 
 const FILES: Readonly<Record<string, () => Served>> = {
   '/docs': () => served('html', PAGE),
   '/docs/initializer.js': () => served('js', INITIALIZER),
-  '/docs/swagger-ui.css': packaged('css', 'swagger-ui.css'),
-  '/docs/swagger-ui-bundle.js': packaged('js', 'swagger-ui-bundle.js'),
-  '/docs/favicon-32x32.png': packaged('png', 'favicon-32x32.png'),
+  '/docs/swagger-ui.css': packaged('css', require.resolve('swagger-ui-dist/swagger-ui.css')),
+  '/docs/swagger-ui-bundle.js': packaged('js', require.resolve('swagger-ui-dist/swagger-ui-bundle.js')),
+  '/docs/favicon-32x32.png': packaged('png', require.resolve('swagger-ui-dist/favicon-32x32.png')),
 }
 
 export function addDocs(app: OpenAPIHono<RequestEnv>): void {

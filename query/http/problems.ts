@@ -24,7 +24,7 @@ const FAULTS = [
   'busy',
   'internal',
 ] as const
-export const PROBLEM_CODES = [...MISTAKES, ...FAULTS] as const
+const PROBLEM_CODES = [...MISTAKES, ...FAULTS] as const
 export type ProblemCode = (typeof PROBLEM_CODES)[number]
 
 const OF_MISTAKES: Partial<Record<MistakeCode, ContentfulStatusCode>> = {

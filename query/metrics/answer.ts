@@ -247,7 +247,7 @@ function windowOf(desk: Desk, wanted: Asked & { readonly metric?: MetricId }): W
 }
 
 /** Of a metric that stands on opinion scores: what was scored. */
-export async function modelOf(desk: Desk, id: MetricId, subject: Subject): Promise<{ model?: Model }> {
+async function modelOf(desk: Desk, id: MetricId, subject: Subject): Promise<{ model?: Model }> {
   if (METRICS[id].scored === undefined) return {}
   const [model = NO_MODEL] = await desk.ask(modelQuestion(METRICS[id], subject))
   return { model }

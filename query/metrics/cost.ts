@@ -11,7 +11,7 @@ import type { Ask, Question } from './question.ts'
 import { moment } from './sql.ts'
 
 /** Rows of a table between two moments (epoch seconds), spread evenly. */
-export interface Span {
+interface Span {
   readonly table: string
   readonly first: number
   readonly last: number

@@ -51,14 +51,14 @@ const edge = (bucket: number): number => BUCKET_GROWTH ** bucket
 const runOf = (bucket: number, width: number): number => Math.ceil(bucket / width)
 
 /** The narrowest runs of which the buckets touch no more than `most`. The same for every part of what is drawn together. */
-export function widthFor(buckets: readonly number[], most: number | undefined): number {
+function widthFor(buckets: readonly number[], most: number | undefined): number {
   let width = 1
   while (most !== undefined && new Set(buckets.map(bucket => runOf(bucket, width))).size > most) width++
   return width
 }
 
 /** Runs that hold something, in ascending order. */
-export function bars(counts: Counts, width: number): Bar[] {
+function bars(counts: Counts, width: number): Bar[] {
   const runs = new Map<number, number>()
   for (const [bucket, count] of counts) {
     const run = runOf(bucket, width)

@@ -3,7 +3,7 @@
  * and its own queue. A queue is bounded in length and in time; whoever finds it full is told to come back.
  */
 
-export const LANES = ['light', 'heavy'] as const
+const LANES = ['light', 'heavy'] as const
 export type LaneName = (typeof LANES)[number]
 
 export interface LaneBounds {

@@ -11,8 +11,8 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Ask, Question } from './question.ts'
 
 /** What became of a question: it was asked, or another one's answer was taken. */
-export const SHARED = ['asked', 'taken'] as const
-export type Shared = (typeof SHARED)[number]
+const SHARED = ['asked', 'taken'] as const
+type Shared = (typeof SHARED)[number]
 
 export interface Sharing {
   readonly ask: Ask

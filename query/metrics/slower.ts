@@ -14,7 +14,7 @@ import { groupedSql, moment } from './sql.ts'
 /** The edge nearest to 1 is 1 itself, where "over" and "from … on" would differ; no other edge is a whole number. */
 export const THRESHOLD_MIN_US = 2
 
-export interface Slower extends Dimensions {
+interface Slower extends Dimensions {
   /** Percent of frames. */
   readonly value: number | null
   /** Frames. */

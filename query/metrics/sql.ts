@@ -50,7 +50,7 @@ const settledSql = (table: string, range: string, columns: readonly string[], wh
   `SELECT ${list(columns)} FROM ${table} FINAL WHERE ${range} AND (${where.sql})`
 
 /** What is asked of the cube: rows of one dimension, which know the whole range or have cells stand in for some of it. */
-export interface CubeRows {
+interface CubeRows {
   readonly dimension: CubeDimension
   readonly whole: boolean
 }

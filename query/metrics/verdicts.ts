@@ -4,7 +4,7 @@
  */
 import { mapCount, percentileOfHundredthsSql } from './percentile.ts'
 
-export const GOOD_SESSION = {
+const GOOD_SESSION = {
   /** Less frame time than this in the range is no session to judge. */
   judged_from_s: 60,
   freeze_time_below_pct: 0.1,

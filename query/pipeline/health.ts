@@ -22,7 +22,7 @@ const SKEW_S = 3_600
 /** What is older was settled long ago or will be when its events arrive. */
 const BACKLOG_S = 3_600
 
-export interface PartitionHealth {
+interface PartitionHealth {
   readonly log_id: string
   readonly kafka_partition: number
   /** First offset of the recent span; null if nothing arrived in it. */
@@ -38,7 +38,7 @@ export interface PartitionHealth {
   readonly last_ingested_at: string | null
 }
 
-export interface Backlog {
+interface Backlog {
   readonly due_buckets: number
   readonly oldest_due_at: string | null
 }

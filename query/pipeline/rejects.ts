@@ -7,7 +7,7 @@ import type { Question } from '../metrics/question.ts'
 import { type Asked, iso, rawWindow, type Window } from '../metrics/range.ts'
 import { moment } from '../metrics/sql.ts'
 
-export interface RejectSample {
+interface RejectSample {
   readonly log_id: string
   readonly kafka_partition: number
   readonly kafka_offset: number

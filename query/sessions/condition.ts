@@ -5,7 +5,7 @@
 import { METRIC_IDS, type MetricId } from '../metrics/catalogue.ts'
 import { Mistake } from '../metrics/mistake.ts'
 
-export const OPERATORS = ['>=', '<=', '>', '<'] as const
+const OPERATORS = ['>=', '<=', '>', '<'] as const
 
 export interface MetricCondition {
   readonly metric: MetricId

@@ -15,7 +15,7 @@ import type { MetricCondition } from './condition.ts'
 import { type Cursor, nameOf, readCursor, writeCursor } from './cursor.ts'
 
 /** What is told of every session, besides what it is chosen and ordered by. */
-export const TOLD = [
+const TOLD = [
   'fps_avg',
   'frame_time_p99_us',
   'stutter_time_pct',
@@ -25,7 +25,7 @@ export const TOLD = [
 ] as const satisfies readonly MetricId[]
 
 export const NEWEST = 'newest'
-export type SessionOrder = MetricId | typeof NEWEST
+type SessionOrder = MetricId | typeof NEWEST
 
 export interface ListedSession {
   readonly session_id: string

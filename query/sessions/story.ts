@@ -135,13 +135,13 @@ export function badFramesOf(happenings: readonly Happening[]): BadFrame[] {
   return [...ended, ...open]
 }
 
-export interface RungChange {
+interface RungChange {
   readonly kind: 'rung'
   readonly at_ms: number
   readonly before: string
   readonly rung: string
 }
-export interface StateChange {
+interface StateChange {
   readonly kind: 'state'
   readonly at_ms: number
   readonly state: (typeof SESSION_STATES)[number]

@@ -29,7 +29,7 @@ import { FAMILIES_SQL, familyValues, OTHER_IDS } from './percentiles.ts'
 
 /** What deserves a look. */
 export const FLAGS = ['no_frames', 'no_bitrate', 'incomplete', 'clock_shifted', 'silent', 'unexpected_end'] as const
-export type Flag = (typeof FLAGS)[number]
+type Flag = (typeof FLAGS)[number]
 
 type State = (typeof SESSION_STATES)[number]
 type EndReason = (typeof END_REASONS)[number]

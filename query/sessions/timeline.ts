@@ -34,12 +34,12 @@ const FROM_CELLS = {
 export type Figure = keyof typeof FROM_CELLS
 export const FIGURES = Object.keys(FROM_CELLS) as Figure[]
 
-export interface Point extends Readonly<Record<Figure, number | null>> {
+interface Point extends Readonly<Record<Figure, number | null>> {
   readonly t: string
   readonly rung: string | null
 }
 
-export interface TimelineEpisode {
+interface TimelineEpisode {
   readonly kind: BadKind
   readonly from: string
   /** Null while its last frame is still on the screen. */
@@ -49,7 +49,7 @@ export interface TimelineEpisode {
 }
 
 type Dated<M> = M extends Mark ? Omit<M, 'at_ms'> & { readonly at: string } : never
-export type TimelineMark = Dated<Mark>
+type TimelineMark = Dated<Mark>
 
 export interface Timeline {
   /** One for each step of the range. */

@@ -22,7 +22,7 @@ export interface Estimator {
   limits(ratio: Limits): Limits
 }
 
-export const sumOf = (list: Float64Array): number => list.reduce((sum, one) => sum + one, 0)
+const sumOf = (list: Float64Array): number => list.reduce((sum, one) => sum + one, 0)
 
 /** factor · Σ numerator / Σ denominator. */
 export function ratioEstimator(numerator: Float64Array, denominator: Float64Array, factor: number): Estimator {

@@ -40,7 +40,7 @@ export function addTerms(sums: Float64Array, terms: Float64Array, at: number): v
   for (let i = 0; i < SUMS; i++) sums[i] = (sums[i] ?? 0) + (terms[at + i] ?? 0)
 }
 
-export interface Change {
+interface Change {
   readonly now: number
   readonly before: number
 }

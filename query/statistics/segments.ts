@@ -36,7 +36,7 @@ export interface Finding extends Excess {
 }
 
 /** A segment has so many sessions now and before, as has the rest; below, a sum of a few says too little of its own error. */
-export const SEGMENT_SESSIONS_MIN = 30
+const SEGMENT_SESSIONS_MIN = 30
 export const UNKNOWN = -1
 export const FALSE_DISCOVERY_RATE = 0.05
 

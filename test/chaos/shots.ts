@@ -16,7 +16,7 @@ export const nameOf = ({ kind, window }: Shot): string => `${kind} ${window}`
 
 export const COMBINATIONS: readonly Shot[] = WINDOWS.flatMap(window => KINDS.map(kind => ({ kind, window })))
 /** One shot in so many is not aimed. */
-export const RANDOM_EVERY = 20
+const RANDOM_EVERY = 20
 /** A cut without a window to cut in is none. */
 const UNAIMED = KINDS.filter(kind => kind !== 'cut_connection')
 

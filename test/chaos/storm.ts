@@ -20,7 +20,7 @@ export interface StormOptions {
   readonly say: (line: string) => void
 }
 
-export interface Change extends Recovery {
+interface Change extends Recovery {
   readonly what: 'joins' | 'leaves'
   /** Ingesters that run once it is done. */
   readonly ingesters: number

@@ -25,7 +25,7 @@ export interface Parameter {
   readonly schema: Schema
 }
 type Content = Readonly<Record<string, { readonly schema?: Schema }>>
-export interface Operation {
+interface Operation {
   readonly operationId: string
   readonly summary?: string
   readonly parameters?: readonly Parameter[]

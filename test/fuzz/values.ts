@@ -44,7 +44,7 @@ const UNKNOWN_NAMES = [
 ]
 
 /** Every word that the document itself knows, of any parameter or answer. */
-export function vocabularyOf(node: unknown): string[] {
+function vocabularyOf(node: unknown): string[] {
   if (Array.isArray(node)) return node.flatMap(vocabularyOf)
   if (typeof node !== 'object' || node === null) return []
   const said = ['enum', 'example', 'default'].flatMap(name => [Reflect.get(node, name)].flat())

@@ -100,7 +100,7 @@ const read = (uid: string): DashboardFile =>
     JSON.parse(readFileSync(join(import.meta.dirname, '../..', OUT, 'dashboards', `${uid}.json`), 'utf8')),
   )
 
-export const DESCRIBED = dashboards(RETENTION)
+const DESCRIBED = dashboards(RETENTION)
 export const COMMITTED: readonly DashboardFile[] = DESCRIBED.map(({ uid }) => read(uid))
 
 /** Every panel with what it is meant to draw. */

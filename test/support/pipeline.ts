@@ -14,7 +14,7 @@ export const DEADLINE_MS = 120_000
 
 /** `partition/offset`: where a message stands in a topic of one test. */
 export type Place = `${number}/${number}`
-export const placeOf = (partition: number, offset: number): Place => `${partition}/${offset}`
+const placeOf = (partition: number, offset: number): Place => `${partition}/${offset}`
 
 export class Pipeline {
   readonly topic: string

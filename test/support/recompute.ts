@@ -122,7 +122,7 @@ function scored(events: readonly QualityEvent[], classesOf: (game: string) => Cl
 /** What stands for a hundredth in a percentile. */
 const middle = (millionths: number): number => (Math.floor(millionths / 10_000) + 0.5) / 100
 
-export function cellsOf(stored: readonly Stored[]): Map<string, Stored[]> {
+function cellsOf(stored: readonly Stored[]): Map<string, Stored[]> {
   return grouped(stored, ({ event, at_ms }) => `${Math.floor(at_ms / TEN_SECONDS_MS)} ${event.session_id}`)
 }
 

@@ -67,7 +67,7 @@ export function Go({ to, id = '', set = {}, current, class: name, children }: Go
 }
 
 /** A filter in words: `region is eu-west`. */
-export function filterWords(text: string): string {
+function filterWords(text: string): string {
   const exclude = text.startsWith('!')
   const colon = text.indexOf(':')
   const value = text.slice(colon + 1)

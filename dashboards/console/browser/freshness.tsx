@@ -21,7 +21,7 @@ export interface Freshly {
 type Told = Pick<Meta, 'as_of' | 'sessions' | 'complete' | 'completeness_pct'>
 
 /** Pure. @param moving the range reaches until now */
-export function freshnessOf(meta: Told, moving: boolean, now_ms: number): Freshly {
+function freshnessOf(meta: Told, moving: boolean, now_ms: number): Freshly {
   const { as_of, sessions, complete, completeness_pct } = meta
   if (sessions === 0 && as_of === null) return { state: 'empty', sign: '○', words: 'no events in this range' }
   const arrived = completeness_pct === null ? '' : `, ${digits(completeness_pct)}\u00a0% arrived`

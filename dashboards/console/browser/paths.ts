@@ -1,5 +1,5 @@
 /** The pages and where they are. Read by the build as well, which tells the API; so nothing of a browser is used here. */
-export const PAGES = {
+const PAGES = {
   fleet: '/',
   frames: '/frames',
   sessions: '/sessions',

@@ -21,7 +21,7 @@ export function onTheme(listener: () => void): () => void {
   return () => listeners.delete(listener)
 }
 
-export function apply(): void {
+function apply(): void {
   document.documentElement.dataset.theme = isDark() ? 'dark' : 'light'
   for (const listener of listeners) listener()
 }

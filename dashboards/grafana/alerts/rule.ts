@@ -2,7 +2,7 @@
 import type { MetricId } from '../../../query/metrics/catalogue.ts'
 import { DATASOURCE_UID, PLUGIN, queryData } from '../query.ts'
 
-export const SEVERITIES = ['page', 'ticket'] as const
+const SEVERITIES = ['page', 'ticket'] as const
 
 export interface Rule {
   readonly uid: string
@@ -25,7 +25,7 @@ export interface Rule {
 /** Grafana puts the variable in while it reads the file. */
 const RUNBOOK = '${RUNBOOK_URL}'
 /** The section of the runbook: rules of one objective share it. */
-export const sectionOf = ({ uid }: Pick<Rule, 'uid'>): string => uid.replace(/-(fast|slow|ticket)$/, '')
+const sectionOf = ({ uid }: Pick<Rule, 'uid'>): string => uid.replace(/-(fast|slow|ticket)$/, '')
 
 /** As file provisioning reads it (the SDK's builders write what the HTTP API takes, which is another form). */
 export function provisioned(rule: Rule, panel_id: number) {

@@ -12,7 +12,7 @@ const SAMPLE_BYTES = 256
 const ANNOTATIONS_MAX = 200
 const RAW_NO_WINDOW = { from: 0, to: 0, tier: 'events', step_s: undefined, now_ms: 0 } as const
 
-export const RANGE: Expressions = {
+const RANGE: Expressions = {
   from: `toUInt32(${DASHBOARD_RANGE.from})`,
   to: `toUInt32(ceil(${DASHBOARD_RANGE.to}))`,
   since: `toUInt32(${DASHBOARD_RANGE.from})`,

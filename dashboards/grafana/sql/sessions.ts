@@ -64,7 +64,6 @@ const FIGURES = {
   packet_loss_pct: 'packet_loss_pct',
 } as const satisfies Readonly<Record<string, MetricId>>
 export type Figure = keyof typeof FIGURES
-export const metricOfFigure = (figure: Figure): MetricId => FIGURES[figure]
 
 export function secondsTarget(figures: readonly Figure[]): Target {
   return {

@@ -18,7 +18,7 @@ export const classSql = (kind: keyof Classes, game: string): string => {
   return `multiIf(${isOf('low')}, 'low', ${isOf('medium')}, 'medium', 'high')`
 }
 
-export interface GameClass {
+interface GameClass {
   readonly game: string
   readonly video: VideoClass
   readonly interaction: InteractionClass

@@ -19,12 +19,9 @@ export interface Measured {
   readonly rtt_us: number | null
 }
 
-/** Why a cell has no score, or why its score lies outside the model. In the order they are told. */
-export const UNSCORED = ['too_short', 'missing:bitrate', 'missing:fps', 'missing:resolution', 'missing:rtt'] as const
-export const OUTSIDE = ['bitrate', 'fps', 'resolution', 'rtt'].map(input => `out_of_range:${input}` as const)
-
 export interface CellScore {
   readonly mos: number | null
+  /** Why there is no score, or why it lies outside the model. In the order they are told. */
   readonly flags: readonly string[]
 }
 

@@ -23,7 +23,7 @@ export const where = repeated(parseMetricCondition, CONDITION_CHARS_MAX, CONDITI
   description: 'A metric, `>`, `>=`, `<` or `<=`, and a number; repeated: all must hold. What is unknown meets none',
 })
 
-export const order = z
+const order = z
   .enum([NEWEST, ...METRIC_IDS])
   .default(NEWEST)
   .openapi({ description: '`newest`: last begun first; a metric: the worst first, unknown ones last' })

@@ -13,7 +13,7 @@ export interface Bucket {
   readonly to: number
   readonly count: number
 }
-export interface Column {
+interface Column {
   readonly t: string
   readonly buckets: readonly Bucket[]
 }

@@ -6,7 +6,7 @@ import { Canvas, type Pen } from './canvas.tsx'
 import type { Bucket } from './heatmap.tsx'
 import { ink, lineColour } from './palette.ts'
 
-export interface Percentile {
+interface Percentile {
   readonly name: string
   readonly value: number
 }

@@ -20,7 +20,7 @@ function boundsOf(known: readonly number[]): [number, number] {
   return [low - lacks / 2, high + lacks / 2]
 }
 
-export function pathOf(values: readonly (number | null)[]): string {
+function pathOf(values: readonly (number | null)[]): string {
   const known = values.filter(value => value !== null)
   const [low, high] = boundsOf(known)
   const x = (i: number): number => PAD + (i * (WIDTH - 2 * PAD)) / Math.max(1, values.length - 1)

@@ -125,7 +125,7 @@ const REASONS = {
   not_reported: 'Nobody reports what this is made of.',
 } as const
 
-export function emptyWords({
+function emptyWords({
   data,
 }: {
   readonly data: readonly { readonly reason?: keyof typeof REASONS | undefined }[]
@@ -135,7 +135,7 @@ export function emptyWords({
 }
 
 /** Points come group by group, each with every step. */
-export function seriesOf(data: Points['data'], group: string, title: string): { times: number[]; lines: Line[] } {
+function seriesOf(data: Points['data'], group: string, title: string): { times: number[]; lines: Line[] } {
   const lines = new Map<string, { label: string; values: (number | null)[] }>()
   const times: number[] = []
   const known = new Set<string>()

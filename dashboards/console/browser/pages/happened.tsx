@@ -78,7 +78,7 @@ export function Happened({ timeline, zoom, url }: HappenedProps) {
   )
 }
 
-export function eventsOf({ episodes, marks }: Timeline): Event[] {
+function eventsOf({ episodes, marks }: Timeline): Event[] {
   const bad = (episodes ?? []).map(({ kind, from, to, longest_frame_us, frames }, i): Event => {
     const lasted = to === null ? 'not over yet' : `over after ${length_ms(Date.parse(to) - Date.parse(from))}`
     const worst =

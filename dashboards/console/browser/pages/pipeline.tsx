@@ -51,7 +51,7 @@ interface Check {
 const TIERS = { '10s': 'ten seconds', minute: 'minutes', hour: 'hours' } as const
 
 /** Pure. What must be so, in a sign and in words. */
-export function checksOf(health: Health): Check[] {
+function checksOf(health: Health): Check[] {
   const zero = (name: string, n: number): Check => ({ name, ok: n === 0, words: n === 0 ? 'none' : count(n) })
   const { completeness_pct, rejected_pct, resent_pct, settling } = health
   return [

@@ -61,11 +61,7 @@ export interface Trend {
 const SAME_PCT = 2
 
 /** Pure. In a sign, a number and a word: whoever sees no colours reads it as well. */
-export function trendOf(
-  now: number | null,
-  past: number | null,
-  better: 'higher' | 'lower' | 'neither',
-): Trend | undefined {
+function trendOf(now: number | null, past: number | null, better: 'higher' | 'lower' | 'neither'): Trend | undefined {
   if (now === null || past === null) return undefined
   if (past === 0) return now === 0 ? { kind: 'same', words: '= as before' } : undefined
   const pct = (100 * (now - past)) / Math.abs(past)
