@@ -104,13 +104,13 @@ test('tells what the API tells', async () => {
   expect(start).toMatchObject({ recommendation: { rung: 'low' }, problem: undefined })
 })
 
-test('the README shows the example, as it is', () => {
-  const [readme = '', example = ''] = ['../README.md', '../query/abr-client/client.example.ts'].map(file =>
+test('the guide shows the example, as it is', () => {
+  const [guide = '', example = ''] = ['../docs/API.md', '../query/abr-client/client.example.ts'].map(file =>
     readFileSync(new URL(file, import.meta.url), 'utf8'),
   )
   const [loop = ''] = /^export async function superviseOnce[\s\S]*?^\}$/m.exec(example) ?? []
   expect(loop.split('\n').length).toBeGreaterThan(8)
-  expect(readme).toContain(loop)
+  expect(guide).toContain(loop)
 })
 
 const json = (status: string, body: string): string =>

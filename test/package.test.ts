@@ -1,6 +1,6 @@
 /**
  * The package as somebody else installs it: packed, unpacked into a project of theirs, read by plain node and by their compiler.
- * What the README shows of it in TypeScript is what is compiled.
+ * What the papers show of it in TypeScript is what is compiled.
  */
 import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -47,26 +47,28 @@ test('every entry point is there for plain node, and what it emits is an event',
   expect(bitrate.parse(JSON.parse(stdout))).toMatchObject({ kind: 'bitrate', bitrate_kbps: 14_800 })
 })
 
-test('the TypeScript of the README compiles against it', async () => {
-  const blocks = [...readFileSync(join(ROOT, 'README.md'), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(
-    ([, ts]) => ts,
-  )
-  expect(blocks.length).toBeGreaterThanOrEqual(2)
-  // What the reader brings along.
-  const given = 'declare const session_id: string, key: string, started_at_ms: number'
-  writeFileSync(join(theirs, 'readme.ts'), [given, ...blocks].join('\n'))
-  const flags = [
-    '--noEmit',
-    '--strict',
-    '--target',
-    'es2023',
-    '--module',
-    'nodenext',
-    '--skipLibCheck',
-    '--types',
-    'node',
-  ]
-  await run(join(ROOT, 'node_modules/.bin/tsc'), [...flags, 'readme.ts'], { cwd: theirs }).catch(
-    (error: { stdout: string }) => expect.fail(error.stdout),
-  )
-}, 120_000)
+test.each(['README.md', 'docs/API.md'])(
+  'the TypeScript of %s compiles against it',
+  async paper => {
+    const blocks = [...readFileSync(join(ROOT, paper), 'utf8').matchAll(/```ts\n([\s\S]*?)```/g)].map(([, ts]) => ts)
+    expect(blocks.length).toBeGreaterThanOrEqual(2)
+    // What the reader brings along.
+    const given = 'declare const session_id: string, key: string, started_at_ms: number'
+    writeFileSync(join(theirs, 'readme.ts'), [given, ...blocks].join('\n'))
+    const flags = [
+      '--noEmit',
+      '--strict',
+      '--target',
+      'es2023',
+      '--module',
+      'nodenext',
+      '--skipLibCheck',
+      '--types',
+      'node',
+    ]
+    await run(join(ROOT, 'node_modules/.bin/tsc'), [...flags, 'readme.ts'], { cwd: theirs }).catch(
+      (error: { stdout: string }) => expect.fail(error.stdout),
+    )
+  },
+  120_000,
+)

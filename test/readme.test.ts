@@ -1,5 +1,5 @@
 /**
- * What the README says is what happens: each curl call answers, each command explains itself and refuses what it does not know.
+ * What the papers say is what happens: each curl call answers, each command explains itself and refuses what it does not know.
  */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -13,15 +13,15 @@ import { sharedServices, startApi, startIngester, stopServices, unique } from '.
 import { untilSettled, untilStored } from './support/verify.ts'
 
 const ROOT = join(import.meta.dirname, '..')
-const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
+const PAPERS = ['README.md', 'docs/API.md'].map(paper => readFileSync(join(ROOT, paper), 'utf8')).join('\n')
 const run = promisify(execFile)
 
-const calls = [...README.matchAll(/```sh\n(curl [\s\S]*?)```/g)].map(([, call = '']) => call.trim())
+const calls = new Set([...PAPERS.matchAll(/```sh\n(curl [\s\S]*?)```/g)].map(([, call = '']) => call.trim()))
 const scripts: Record<string, string> = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).scripts
 
 afterAll(stopServices)
 
-describe('each curl call of the README', () => {
+describe('each curl call of README and guide', () => {
   let url = ''
   let data_dir = ''
 
@@ -47,7 +47,7 @@ describe('each curl call of the README', () => {
     data_dir = api.data_dir
   }, 240_000)
 
-  test.each(calls)('%s', async call => {
+  test.each([...calls])('%s', async call => {
     const here = call.replaceAll('.data/dev-key', join(data_dir, 'dev-key')).replaceAll('http://127.0.0.1:18080', url)
     const { stdout } = await run('bash', ['-c', here])
     const answer = JSON.parse(stdout)
@@ -57,7 +57,7 @@ describe('each curl call of the README', () => {
   })
 
   test('there are some', () => {
-    expect(calls.length).toBeGreaterThanOrEqual(4)
+    expect(calls.size).toBeGreaterThanOrEqual(4)
   })
 })
 
