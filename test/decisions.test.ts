@@ -5,8 +5,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
+import { Partitions } from '../ingest/load/partitions.ts'
 import { chooseEnded, inBacklog, nextEarly, oursOf, quietOf, type Watch } from '../ingest/load/settler.ts'
-import { Standing } from '../ingest/load/standing.ts'
 
 describe('a partition’s gate', () => {
   const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }
@@ -40,60 +40,60 @@ describe('a partition’s gate', () => {
 
 describe('how far an ingester is', () => {
   const gateAt = (partition: number, next: number): Gate => ({ partition, next, verify_appended_at_ms: undefined })
-  const standingAt = (stored: readonly [next: number, last_appended_at_ms: number | undefined][]): Standing => {
-    const standing = new Standing()
-    standing.take({
+  const partitionsAt = (stored: readonly [next: number, last_appended_at_ms: number | undefined][]): Partitions => {
+    const ours = new Partitions()
+    ours.take({
       lease: { log_id: 'topic#1', writer: 'w', partitions: [0, 2] },
       gates: stored.map(([next], i) => gateAt(2 * i, next)),
       progress: new Map(stored.map(([next, last_appended_at_ms], i) => [2 * i, { next, last_appended_at_ms }])),
       topic_partitions: 4,
     })
-    return standing
+    return ours
   }
   const now = 1_795_000_000_000
 
   test('is unknown of a partition it has not fetched from', () => {
-    const standing = standingAt([
+    const ours = partitionsAt([
       [100, 1_000],
       [100, 2_000],
     ])
-    standing.noteFetched(0, 130)
-    expect([standing.unread, standing.unstored, standing.unknown, standing.lag]).toEqual([30, 30, 1, [[0, 30]]])
+    ours.noteFetched(0, 130)
+    expect([ours.unread, ours.unstored, ours.unknown, ours.lag]).toEqual([30, 30, 1, [[0, 30]]])
   })
 
   test('has passed what the slowest of its partitions with a backlog has passed, and all where none has one', () => {
-    const standing = standingAt([
+    const ours = partitionsAt([
       [100, 1_000],
       [100, 2_000],
     ])
-    standing.noteFetched(0, 130)
-    standing.noteFetched(2, 130)
-    expect(standing.passed_ms(now)).toBe(1_000)
-    standing.noteStored(0, { next: 130, last_appended_at_ms: 5_000 })
-    expect(standing.passed_ms(now)).toBe(2_000)
-    standing.noteStored(2, { next: 130, last_appended_at_ms: 5_000 })
-    expect(standing.passed_ms(now)).toBe(now)
+    ours.noteFetched(0, 130)
+    ours.noteFetched(2, 130)
+    expect(ours.passed_ms(now)).toBe(1_000)
+    ours.noteStored(0, { next: 130, last_appended_at_ms: 5_000 })
+    expect(ours.passed_ms(now)).toBe(2_000)
+    ours.noteStored(2, { next: 130, last_appended_at_ms: 5_000 })
+    expect(ours.passed_ms(now)).toBe(now)
   })
 
   test('and nothing where one was not fetched from, or nothing of it is stored', () => {
-    const standing = standingAt([
+    const ours = partitionsAt([
       [100, 1_000],
       [0, undefined],
     ])
-    standing.noteFetched(0, 100)
-    expect(standing.passed_ms(now)).toBe(Number.NEGATIVE_INFINITY)
-    standing.noteFetched(2, 130)
-    expect(standing.passed_ms(now)).toBe(Number.NEGATIVE_INFINITY)
+    ours.noteFetched(0, 100)
+    expect(ours.passed_ms(now)).toBe(Number.NEGATIVE_INFINITY)
+    ours.noteFetched(2, 130)
+    expect(ours.passed_ms(now)).toBe(Number.NEGATIVE_INFINITY)
   })
 
   test('it has the turns of the partitions it holds, around the topic, and none while it is without', () => {
-    const standing = standingAt([
+    const ours = partitionsAt([
       [100, 1_000],
       [100, 2_000],
     ])
-    expect([0, 1, 2, 3, 4, 5, 6].filter(n => standing.hasTurn(n))).toEqual([0, 2, 4, 6])
-    standing.leave()
-    expect(standing.hasTurn(0)).toBe(false)
+    expect([0, 1, 2, 3, 4, 5, 6].filter(n => ours.hasTurn(n))).toEqual([0, 2, 4, 6])
+    ours.leave()
+    expect(ours.hasTurn(0)).toBe(false)
   })
 })
 

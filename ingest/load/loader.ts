@@ -17,7 +17,7 @@ import { decode } from './decode.ts'
 import { backOff, deliver } from './deliver.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from './gate.ts'
 import { type FetchedBatch, heartbeating, type Listener } from './kafka.ts'
-import { Standing } from './standing.ts'
+import { Partitions } from './partitions.ts'
 import { acceptOtherLog, type TakeOptions, TopicRecreated, takePartitions } from './take.ts'
 
 export interface LoaderOptions extends TakeOptions {
@@ -56,7 +56,7 @@ export class Loader implements Listener {
   #lease: Lease | undefined
   #heartbeats = 0
 
-  readonly #standing = new Standing()
+  readonly #partitions = new Partitions()
   #oldestAt_ms = Number.POSITIVE_INFINITY
   #progressNoted_at_ms = 0
   /** How long the oldest record of the last batch had waited. */
@@ -88,18 +88,18 @@ export class Loader implements Listener {
   behind(): Behind {
     return {
       beyond_a_batch: this.#isBeyondABatch(),
-      unstored: this.#standing.unstored,
+      unstored: this.#partitions.unstored,
       stored_age_ms: this.#storedAge_ms,
-      passed_ms: this.#standing.passed_ms(Date.now()),
+      passed_ms: this.#partitions.passed_ms(Date.now()),
     }
   }
 
   #isBeyondABatch(): boolean {
-    return this.#standing.unread > this.#options.flush.rows
+    return this.#partitions.unread > this.#options.flush.rows
   }
 
   hasTurn(n: number): boolean {
-    return this.#standing.hasTurn(n)
+    return this.#partitions.hasTurn(n)
   }
 
   // — joining, taking —
@@ -122,7 +122,7 @@ export class Loader implements Listener {
   #beginTerm(partitions: readonly number[], afterHeartbeat = false): void {
     const term = ++this.#term
     this.#lease = undefined
-    this.#standing.leave()
+    this.#partitions.leave()
     this.#options.vitals.partitions.set(0)
     this.#options.vitals.lag.reset()
     this.#options.vitals.lagUnknown.set(partitions.length)
@@ -149,7 +149,7 @@ export class Loader implements Listener {
         if (!current()) return
         const { lease, gates } = taken
         this.#lease = lease
-        this.#standing.take(taken)
+        this.#partitions.take(taken)
         for (const gate of gates) source.seek(gate.partition, fetchPosition(gate))
         vitals.takes.inc()
         vitals.partitions.set(partitions.length)
@@ -188,19 +188,19 @@ export class Loader implements Listener {
       if (++decoded % YIELD_EVERY === 0 || this.#batches.isFull) {
         await this.#batches.room(fetched.heartbeat)
         // A new term has its own gates: the rest of this fetch is not wanted any more.
-        if (!this.#standing.isCurrent(gate)) return
+        if (!this.#partitions.isCurrent(gate)) return
       }
     }
     if (fetched.last_offset >= gate.next && gate.verify_appended_at_ms === undefined) {
       const offsets = fetched.last_offset + 1 - gate.next
       this.#append(gate, offsets, Date.now(), { gap: 'control', offsets }, 0)
     }
-    this.#standing.noteFetched(gate.partition, fetched.high_watermark)
+    this.#partitions.noteFetched(gate.partition, fetched.high_watermark)
     this.#reportLag()
   }
 
   onUndelivered(partition: number, first: number, last: number): void {
-    const gate = this.#standing.gate(partition)
+    const gate = this.#partitions.gate(partition)
     // Anywhere but where we stand: what follows will come from ahead, and be sent back.
     if (!gate || first !== gate.next || gate.verify_appended_at_ms !== undefined) return
     const offsets = last + 1 - first
@@ -209,25 +209,25 @@ export class Loader implements Listener {
 
   #reportLag(): void {
     const { vitals } = this.#options
-    for (const [partition, records] of this.#standing.lag) vitals.lag.set({ partition }, records)
-    vitals.lagUnknown.set(this.#standing.unknown)
+    for (const [partition, records] of this.#partitions.lag) vitals.lag.set({ partition }, records)
+    vitals.lagUnknown.set(this.#partitions.unknown)
   }
 
   /** The gate of the partition, waiting for a take in progress; undefined if the partition is not ours. */
   async #gateOf({ partition, heartbeat }: FetchedBatch): Promise<Gate | undefined> {
     for (;;) {
-      const gate = this.#standing.gate(partition)
+      const gate = this.#partitions.gate(partition)
       if (gate || this.#stopping) return gate
       const taking = this.#taking
       await heartbeating(taking, heartbeat)
-      if (taking === this.#taking) return this.#standing.gate(partition)
+      if (taking === this.#taking) return this.#partitions.gate(partition)
     }
   }
 
   async #sendBack(gate: Gate, fetched: FetchedBatch): Promise<void> {
     const { source, vitals, log } = this.#options
     const end = (await source.logEnds()).get(gate.partition)
-    if (!this.#standing.isCurrent(gate) || !end) return
+    if (!this.#partitions.isCurrent(gate) || !end) return
     const ends = compareEnds(gate, end.low, end.high)
     if (!ends.ok) return this.#foundOtherLog(gate)
     if (ends.expired !== undefined) {
@@ -247,8 +247,8 @@ export class Loader implements Listener {
   async #foundOtherLog(gate: Gate): Promise<void> {
     const { store, topic } = this.#options
     const { incarnation } = await currentLog(store, topic)
-    if (!this.#standing.isCurrent(gate)) return
-    const partitions = this.#standing.partitions
+    if (!this.#partitions.isCurrent(gate)) return
+    const partitions = this.#partitions.numbers
     const what = `the record before offset ${gate.next} is not the one that was stored`
     try {
       await acceptOtherLog(this.#options, incarnation, gate.partition, what)
@@ -318,7 +318,7 @@ export class Loader implements Listener {
       vitals.batches.inc({ reason })
       for (const [partition, range] of stored) {
         vitals.rows.inc(range.next - range.first)
-        this.#standing.noteStored(partition, { next: range.next, last_appended_at_ms: range.last_appended_at_ms })
+        this.#partitions.noteStored(partition, { next: range.next, last_appended_at_ms: range.last_appended_at_ms })
       }
       this.#reportLag()
       await this.#commit(stored, current)
@@ -326,7 +326,7 @@ export class Loader implements Listener {
     if (fenced && current()) {
       vitals.fenced.inc()
       log.warn({ partitions: batch.ranges.size }, 'fenced')
-      this.#beginTerm(this.#standing.partitions, true)
+      this.#beginTerm(this.#partitions.numbers, true)
     }
   }
 
@@ -341,7 +341,7 @@ export class Loader implements Listener {
     const lease = this.#lease
     if (!lease || now - this.#progressNoted_at_ms < NOTE_PROGRESS_EVERY_MS) return
     try {
-      await noteProgress(store, lease.log_id, this.#standing.stored)
+      await noteProgress(store, lease.log_id, this.#partitions.stored)
       this.#progressNoted_at_ms = now
     } catch (error) {
       if (!worthRetrying(error)) throw error
@@ -371,6 +371,6 @@ export class Loader implements Listener {
     this.#stopping = true
     await this.#batches.flush()
     const lease = this.#lease
-    if (lease) await noteProgress(this.#options.store, lease.log_id, this.#standing.stored)
+    if (lease) await noteProgress(this.#options.store, lease.log_id, this.#partitions.stored)
   }
 }

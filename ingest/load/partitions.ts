@@ -5,7 +5,7 @@ import type { Progress } from '../store/owner.ts'
 import type { Gate } from './gate.ts'
 import type { Taken } from './take.ts'
 
-export class Standing {
+export class Partitions {
   readonly #gates = new Map<number, Gate>()
   readonly #stored = new Map<number, Progress>()
   /** Kafka's end of each partition, since it was first fetched from. */
@@ -35,7 +35,7 @@ export class Standing {
     return this.#gates.get(gate.partition) === gate
   }
 
-  get partitions(): readonly number[] {
+  get numbers(): readonly number[] {
     return [...this.#gates.keys()]
   }
 
