@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
 import { Partitions } from '../ingest/load/partitions.ts'
-import { chooseEnded, inBacklog, nextEarly, oursOf, quietOf, type Watch } from '../ingest/load/settler.ts'
+import { chooseEnded, inBacklog, nextEarly, oursOf, quietOf, type Watch } from '../ingest/load/schedule.ts'
 
 describe('a partition’s gate', () => {
   const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }

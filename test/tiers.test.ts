@@ -6,7 +6,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { QualityEvent } from '../ingest/contract/events.ts'
 import { createKafkaSender } from '../ingest/emit/kafka.ts'
-import { chooseEnded, chooseSessions } from '../ingest/load/settler.ts'
+import { chooseEnded, chooseSessions } from '../ingest/load/schedule.ts'
 import { readConfig } from '../ingest/runtime/config.ts'
 import { cellsFromCells, cellsFromEvents } from '../ingest/store/cell-sql.ts'
 import { CELL_COLUMNS } from '../ingest/store/cells.ts'
