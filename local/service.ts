@@ -12,7 +12,7 @@ import { mustHaveRoom } from './room.ts'
 import { type Part, type PartEvent, type PartOptions, type PartSpec, startPart } from './supervise.ts'
 
 export interface ServiceOptions extends Pick<PartOptions, 'watch'> {
-  /** The variables of ingest/runtime/config.ts, and what a process needs besides (PATH, HOME, JAVA_HOME). */
+  /** The variables of ingest/runtime/variables.ts, and what a process needs besides (PATH, HOME, JAVA_HOME). */
   readonly environment: Environment
   readonly report: (event: PartEvent) => void
   /** What may take long before a part can start: fetching the broker. */

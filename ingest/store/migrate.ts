@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import type { Variables } from '../runtime/config.ts'
+import type { Variables } from '../runtime/variables.ts'
 import { openStore, type Store, type StoreConfig } from './clickhouse.ts'
 import { CUBE_TABLE } from './cube.ts'
 

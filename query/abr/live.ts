@@ -4,8 +4,8 @@
  */
 import { Worker } from 'node:worker_threads'
 import type { Context } from '../../ingest/contract/events.ts'
-import type { GameClasses } from '../../ingest/runtime/config.ts'
 import type { Log } from '../../ingest/runtime/log.ts'
+import type { GameClasses } from '../../ingest/runtime/variables.ts'
 import { DEFAULT_CLASSES } from '../../ingest/store/experience/g1072.ts'
 import { type Measured, scoreCell } from '../../ingest/store/experience/score.ts'
 import { AS_OF, FIRST_FIGURE, type FollowerOptions, type Handover, RUNG, WIDTH } from './follower.ts'

@@ -3,7 +3,7 @@
  * One set at a time, the one written last; the ingester writes what it is configured with. A game that is in no set is high in both,
  * the strictest. Cells that are settled already keep the score they have.
  */
-import type { GameClasses } from '../../runtime/config.ts'
+import type { GameClasses } from '../../runtime/variables.ts'
 import type { Store } from '../clickhouse.ts'
 import { type Classes, DEFAULT_CLASSES, type InteractionClass, type VideoClass } from './g1072.ts'
 
