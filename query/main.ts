@@ -10,13 +10,16 @@ import { createKafkaSender } from '../ingest/emit/kafka.ts'
 import { type Config, ConfigError, readConfig } from '../ingest/runtime/config.ts'
 import { createLog, type Log } from '../ingest/runtime/log.ts'
 import { onSignal, runShutdown } from '../ingest/runtime/shutdown.ts'
+import { VARIABLES_HELP } from '../ingest/runtime/variables.ts'
 import { retentionOf } from '../ingest/store/migrate.ts'
 import { connecting, type DecisionBook, openBook } from './abr/decisions.ts'
-import { DEFAULT_LADDER, type Ladder, parseLadder } from './abr/ladder.ts'
+import { type Ladder, parseLadder } from './abr/ladder.ts'
 import { openLive } from './abr/live.ts'
+import { priorOptionsOf } from './abr/priors.ts'
 import { openPriors } from './abr/priors-refresh.ts'
 import { type Connection, connect } from './connection.ts'
 import { createApp } from './http/app.ts'
+import { callLimitsOf } from './http/guard.ts'
 import { openKeys } from './http/keys.ts'
 import { notReady } from './http/readiness.ts'
 import { createQueryVitals } from './http/vitals.ts'
@@ -32,9 +35,8 @@ const REQUEST_TIMEOUT_MS = 10_000
 const HAND_OVER_MS = 5_000
 
 new Command('query')
-  .description(
-    'answer questions about stream quality over HTTP, from ClickHouse (HTTP_HOST, HTTP_PORT, CLICKHOUSE_URL)',
-  )
+  .description('answer questions about stream quality over HTTP, from ClickHouse')
+  .addHelpText('after', VARIABLES_HELP)
   .allowExcessArguments(false)
   .action(async () => {
     try {
@@ -72,11 +74,7 @@ async function run(): Promise<void> {
   const observe = (question: string, seconds: number, ok: boolean): void =>
     vitals.questionSeconds.observe({ question, answered: String(ok) }, seconds)
   const priors = openPriors(createAsk(connection.store, observe), log, vitals.priors, {
-    priors: {
-      sessions_min: config.ABR_PRIOR_SESSIONS_MIN,
-      start_share: config.ABR_START_PERCENTILE / 100,
-      cap_share: config.ABR_CAP_PERCENTILE / 100,
-    },
+    priors: priorOptionsOf(config),
   })
   const sender = createKafkaSender({
     brokers: config.brokers,
@@ -96,10 +94,7 @@ async function run(): Promise<void> {
     vitals,
     log,
     loopback_only: LOOPBACK_HOSTS.includes(config.HTTP_HOST),
-    limits: {
-      requests_per_second: config.API_REQUESTS_PER_SECOND,
-      concurrent_requests: config.API_CONCURRENT_REQUESTS,
-    },
+    limits: callLimitsOf(config),
     asking: { rows_max: config.API_ROWS_MAX },
     share_ms: SHARE_MS,
     abr: { ladder, stale_after_ms: config.ABR_STALE_AFTER_MS, sessions: live.sessions, priors },
@@ -143,9 +138,9 @@ async function handOver(book: DecisionBook, log: Log): Promise<void> {
 }
 
 /** @throws ConfigError naming what does not fit */
-function ladderOf({ ABR_LADDER = DEFAULT_LADDER }: Config): Ladder {
+function ladderOf(config: Config): Ladder {
   try {
-    return parseLadder(ABR_LADDER)
+    return parseLadder(config.ABR_LADDER)
   } catch (error) {
     throw new ConfigError(`configuration refused:\n  ABR_LADDER: ${error instanceof Error ? error.message : error}`)
   }

@@ -7,7 +7,6 @@ import { type Available, type Prior, REASONS, type SessionState, type Standing }
 import { chance } from '../query/statistics/weights.ts'
 import { available, good, SETTLED } from './support/advised.ts'
 
-const LADDER = parseLadder(DEFAULT_LADDER)
 const UNREPORTED: Available = {
   ...{ last: null, harmonic_mean: null, ewma_3s: null, ewma_9s: null, stdev: null, error_max_5: null },
 }
@@ -18,7 +17,7 @@ const NOBODY: Prior = {
 }
 const advised = (state?: Partial<SessionState>, standing?: Partial<Standing>, prior?: Partial<Prior>) =>
   recommend(
-    LADDER,
+    DEFAULT_LADDER,
     state && { ...GOOD, ...state },
     prior && { ...NOBODY, ...prior },
     standing && { ...SETTLED, ...standing },
@@ -161,7 +160,7 @@ describe('a trace that is flat but noisy', () => {
   /** The loop of one update a second, as a caller would run it. */
   function switchesOf(seed: number, mean: number, noise: number, seconds: number): number[] {
     const random = chance(seed)
-    let standing: Standing = { rung: highestWithin(LADDER, mean).name, since_ms: 0, switches_last_minute: 0 }
+    let standing: Standing = { rung: highestWithin(DEFAULT_LADDER, mean).name, since_ms: 0, switches_last_minute: 0 }
     const seen: number[] = []
     const switched: number[] = []
     let [fast, slow] = [mean, mean]
@@ -176,7 +175,7 @@ describe('a trace that is flat but noisy', () => {
         ...{ last: now, harmonic_mean, ewma_3s: fast, ewma_9s: slow, stdev: 0 },
         error_max_5: Math.max(...last.slice(-5).map(kbps => Math.abs(kbps - harmonic_mean) / kbps)),
       }
-      const { rung } = recommend(LADDER, { ...GOOD, available_kbps }, undefined, standing)
+      const { rung } = recommend(DEFAULT_LADDER, { ...GOOD, available_kbps }, undefined, standing)
       if (rung !== standing.rung) switched.push(s)
       standing = {
         rung,
@@ -238,15 +237,15 @@ test('a rung that is none of the ladder is no place to stand', () => {
 })
 
 test('where the state is too old to say, a session stays; one lower if the last that is known was bad', () => {
-  expect(safeDefault(LADDER, GOOD, SETTLED)).toEqual({ name: '1080p60-10m', bitrate_kbps: 10_000 })
-  expect(safeDefault(LADDER, { ...GOOD, freeze_time_pct: 1 }, SETTLED)).toEqual({
+  expect(safeDefault(DEFAULT_LADDER, GOOD, SETTLED)).toEqual({ name: '1080p60-10m', bitrate_kbps: 10_000 })
+  expect(safeDefault(DEFAULT_LADDER, { ...GOOD, freeze_time_pct: 1 }, SETTLED)).toEqual({
     name: '720p60-5m',
     bitrate_kbps: 5_000,
   })
   const moved = { ...SETTLED, since_ms: 1_000 }
-  expect(safeDefault(LADDER, { ...GOOD, freeze_time_pct: 1 }, moved)).toMatchObject({ name: SETTLED.rung })
-  expect(safeDefault(LADDER, undefined, { rung: '360p60-1m' })).toEqual(LADDER[0])
-  expect(safeDefault(LADDER, undefined)).toBeNull()
+  expect(safeDefault(DEFAULT_LADDER, { ...GOOD, freeze_time_pct: 1 }, moved)).toMatchObject({ name: SETTLED.rung })
+  expect(safeDefault(DEFAULT_LADDER, undefined, { rung: '360p60-1m' })).toEqual(DEFAULT_LADDER[0])
+  expect(safeDefault(DEFAULT_LADDER, undefined)).toBeNull()
 })
 
 describe('a ladder', () => {

@@ -7,6 +7,8 @@ import { describe, expect, test } from 'vitest'
 import { check } from '../ingest/contract/check.ts'
 import type { BitrateEvent, FrameTimesEvent } from '../ingest/contract/events.ts'
 import { decode } from '../ingest/load/decode.ts'
+import { FOLLOWING } from '../ingest/runtime/config.ts'
+import { DEFAULTS } from '../ingest/runtime/variables.ts'
 import { Cadence, cutBlocks, readCaptures } from '../local/fleet/captures.ts'
 import { readMaterial } from '../local/fleet/fleet.ts'
 import { type FleetMessage, type GenerateOptions, generateEvents } from '../local/fleet/generate.ts'
@@ -15,7 +17,7 @@ import { judge, type Stored } from '../local/fleet/verdict.ts'
 import { chance } from '../query/statistics/weights.ts'
 
 const START = 1_795_000_000_000
-const LIMITS = { too_old_ms: 7 * 86_400_000, from_future_ms: 300_000 }
+const LIMITS = FOLLOWING.limits(DEFAULTS)
 const material = readMaterial()
 const generate = (options: Partial<GenerateOptions> = {}): FleetMessage[] => [
   ...generateEvents({ seed: 1, sessions: 20, seconds: 30, start_ms: START, ...options }, material),

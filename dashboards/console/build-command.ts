@@ -3,11 +3,12 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { Command } from 'commander'
+import { DEFAULTS } from '../../ingest/runtime/variables.ts'
 import { buildConsole } from './build.ts'
 
 new Command('npm run console --')
   .description('Build the console into a directory, for an API that is started by itself (CONSOLE_DIR).')
-  .option('--out <directory>', 'where to', 'dist/console')
+  .option('--out <directory>', 'where to', DEFAULTS.CONSOLE_DIR)
   .allowExcessArguments(false)
   .action(async ({ out }: { out: string }) => {
     const directory = resolve(out)

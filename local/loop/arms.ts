@@ -1,4 +1,5 @@
 /** The arms that are compared, and what one of them is told of sessions before it. */
+import { DEFAULTS } from '../../ingest/runtime/variables.ts'
 import { PRIOR_OPTIONS, type PriorOptions, type PriorSession, type Priors, priorsOf } from '../../query/abr/priors.ts'
 import { sustainedBy } from '../../query/abr/priors-evidence.ts'
 import { atOnce } from '../../query/statistics/slices.ts'
@@ -9,7 +10,6 @@ import type { Arm, Played } from './simulate.ts'
 
 /** What cloud gaming asks a household for at 1080p60. */
 const FIXED_KBPS = 10_000
-const STALE_AFTER_MS = 5_000
 
 /** A controller on a ladder of one rung has nothing to decide. */
 export const FIXED: Arm = {
@@ -23,7 +23,7 @@ export const LOCAL: Arm = {
 export const supervised = (priors: Priors, { name, controllerOn }: Arm = LOCAL): Arm => ({
   name: `${name}, supervised`,
   controllerOn,
-  advisor: { stale_after_ms: STALE_AFTER_MS, priors: { priorOf: context => priors.of(context) } },
+  advisor: { stale_after_ms: DEFAULTS.ABR_STALE_AFTER_MS, priors: { priorOf: context => priors.of(context) } },
 })
 /** No arm: how much is wrong however little is sent. */
 export const LEAST: Arm = {

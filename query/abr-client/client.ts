@@ -5,7 +5,7 @@
  */
 import type { Context } from '../../ingest/contract/events.ts'
 import type { Advice, PriorAdvice } from '../abr/advice.ts'
-import { DEFAULT_LADDER, type Ladder, parseLadder } from '../abr/ladder.ts'
+import { DEFAULT_LADDER, type Ladder } from '../abr/ladder.ts'
 import { recommend } from '../abr/recommend.ts'
 import type { Standing } from '../abr/state.ts'
 import { guarded, reasonOf } from './guarded.ts'
@@ -56,7 +56,6 @@ export interface AbrClient {
 
 const TIMEOUT_MS = 50
 const LATE = 'no answer for as long as the caller waits'
-const SERVICE_LADDER = parseLadder(DEFAULT_LADDER)
 
 type Heard<Answer> = { readonly answer: Answer } | { readonly problem: string }
 
@@ -103,14 +102,14 @@ export function createAbrClient({ url, key, timeout_ms = TIMEOUT_MS, ...options 
       if ('answer' in heard && mine) return { ...heard.answer, problem: undefined }
       // An answer to somebody who stood elsewhere is put through the rules again, for where this one stands.
       const problem = 'answer' in heard ? undefined : heard.problem
-      return { ...known.advise(session_id, standing, ladder ?? SERVICE_LADDER, performance.now()), problem }
+      return { ...known.advise(session_id, standing, ladder ?? DEFAULT_LADDER, performance.now()), problem }
     },
 
     async start({ context = {}, ladder }) {
       const path = `/v1/abr/prior?${searchOf(context, ladder)}`
       const heard = await inTime(ask(path, path, priorOf).asked)
       if ('answer' in heard) return { ...heard.answer, problem: undefined }
-      return { recommendation: recommend(ladder ?? SERVICE_LADDER, undefined, undefined), prior: null, ...heard }
+      return { recommendation: recommend(ladder ?? DEFAULT_LADDER, undefined, undefined), prior: null, ...heard }
     },
 
     decided: decision => ledger.note(decision),

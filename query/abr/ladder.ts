@@ -1,16 +1,16 @@
 /** The steps a stream can be sent at, from the lowest: what a recommendation chooses from. */
+import { DEFAULTS } from '../../ingest/runtime/variables.ts'
 import type { Rung } from './state.ts'
 
 export type Ladder = readonly [Rung, ...Rung[]]
 
-/** As configuration says it: name and kbit/s of each step, ascending. */
-export const DEFAULT_LADDER =
-  '360p60-1m:1000,540p60-2.5m:2500,720p60-5m:5000,1080p60-10m:10000,1080p60-15m:15000,1440p60-25m:25000,2160p60-40m:40000'
-
 /** As the contract has it for `rung`. */
 const STEP = /^(?<name>[^\p{C},:]{1,32}):(?<kbps>\d{1,7})$/u
 
-/** @throws RangeError naming the step that does not fit */
+/**
+ * @param text as configuration says it: name and kbit/s of each step, ascending
+ * @throws RangeError naming the step that does not fit
+ */
 export function parseLadder(text: string): Ladder {
   const rungs = text.split(',').map((step): Rung => {
     const { name, kbps } = STEP.exec(step.trim())?.groups ?? {}
@@ -25,6 +25,9 @@ export function parseLadder(text: string): Ladder {
   })
   return rungs as unknown as Ladder
 }
+
+/** Of a service that was told nothing else. */
+export const DEFAULT_LADDER = parseLadder(DEFAULTS.ABR_LADDER)
 
 export const rungNamed = (ladder: Ladder, name: string | null | undefined): Rung | undefined =>
   ladder.find(rung => rung.name === name)

@@ -6,6 +6,7 @@
  * game, which changes what is asked of a network and hardly what that carries; then without the device, the region (how far the host is),
  * the isp, and at last the access. The first level with enough sessions answers. One that names a dimension the caller does not know is none.
  */
+import { DEFAULTS, type Variables } from '../../ingest/runtime/variables.ts'
 import type { Steps } from '../statistics/slices.ts'
 import { plainQuantile, survivalQuantiles } from '../statistics/survival.ts'
 import { type Cohorts, cohortsOf, type PriorContext } from './priors-cohorts.ts'
@@ -34,7 +35,12 @@ export interface PriorOptions {
   /** What only the rest beyond this share sustained is above the cap. */
   readonly cap_share: number
 }
-export const PRIOR_OPTIONS: PriorOptions = { sessions_min: 30, start_share: 0.25, cap_share: 0.9 }
+export const priorOptionsOf = (variables: Variables): PriorOptions => ({
+  sessions_min: variables.ABR_PRIOR_SESSIONS_MIN,
+  start_share: variables.ABR_START_PERCENTILE / 100,
+  cap_share: variables.ABR_CAP_PERCENTILE / 100,
+})
+export const PRIOR_OPTIONS = priorOptionsOf(DEFAULTS)
 
 const TOLD = [0.1, 0.25, 0.5, 0.75, 0.9] as const
 /** A quantile that stands on fewer is what one session more or less makes of it. */

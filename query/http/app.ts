@@ -7,11 +7,12 @@ import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Context, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Log } from '../../ingest/runtime/log.ts'
+import { DEFAULTS } from '../../ingest/runtime/variables.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import type { Retention } from '../../ingest/store/migrate.ts'
 import { type Advisor, NO_PRIORS, nobody } from '../abr/advice.ts'
 import { type DecisionBook, NO_BOOK } from '../abr/decisions.ts'
-import { DEFAULT_LADDER, parseLadder } from '../abr/ladder.ts'
+import { DEFAULT_LADDER } from '../abr/ladder.ts'
 import type { Sharing } from '../metrics/sharing.ts'
 import { noted } from './access.ts'
 import { addConsole } from './console.ts'
@@ -55,8 +56,8 @@ export interface AppOptions {
 }
 
 const UNADVISED: Advisor = {
-  ladder: parseLadder(DEFAULT_LADDER),
-  stale_after_ms: 5_000,
+  ladder: DEFAULT_LADDER,
+  stale_after_ms: DEFAULTS.ABR_STALE_AFTER_MS,
   sessions: nobody(),
   priors: NO_PRIORS,
 }

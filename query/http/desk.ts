@@ -2,8 +2,9 @@
  * How a route's question gets to the store: shared with whoever asks the same, refused if it would cost too much, in its lane,
  * within ClickHouse's limits. Routes see none of it: they ask.
  */
+import { DEFAULTS } from '../../ingest/runtime/variables.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
-import { createLedger, HEAVY_ROWS, mustBeAffordable, ROWS_MAX, rowsToRead } from '../metrics/cost.ts'
+import { createLedger, HEAVY_ROWS, mustBeAffordable, rowsToRead } from '../metrics/cost.ts'
 import { createLane, LANE_BOUNDS, type LaneBounds, type LaneName, type LaneVitals } from '../metrics/lanes.ts'
 import { type Ask, createAsk } from '../metrics/question.ts'
 import { createSharing, type Sharing } from '../metrics/sharing.ts'
@@ -17,7 +18,11 @@ export interface AskingLimits {
   readonly heavy_rows: number
   readonly lanes: Readonly<Record<LaneName, LaneBounds>>
 }
-export const ASKING_LIMITS: AskingLimits = { rows_max: ROWS_MAX, heavy_rows: HEAVY_ROWS, lanes: LANE_BOUNDS }
+export const ASKING_LIMITS: AskingLimits = {
+  rows_max: DEFAULTS.API_ROWS_MAX,
+  heavy_rows: HEAVY_ROWS,
+  lanes: LANE_BOUNDS,
+}
 
 export interface Asking {
   /** Past everything but ClickHouse's limits: for probes, which want to know how it is now. */

@@ -4,6 +4,7 @@
  */
 import type { Context, MiddlewareHandler } from 'hono'
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible'
+import { DEFAULTS, type Variables } from '../../ingest/runtime/variables.ts'
 import { routeOf } from './access.ts'
 import type { Caller, Keys } from './keys.ts'
 import { problemAnswer, type RequestEnv } from './problems.ts'
@@ -16,7 +17,11 @@ export interface CallLimits {
   readonly requests_per_second: number
   readonly concurrent_requests: number
 }
-export const CALL_LIMITS: CallLimits = { requests_per_second: 100, concurrent_requests: 64 }
+export const callLimitsOf = (variables: Variables): CallLimits => ({
+  requests_per_second: variables.API_REQUESTS_PER_SECOND,
+  concurrent_requests: variables.API_CONCURRENT_REQUESTS,
+})
+export const CALL_LIMITS = callLimitsOf(DEFAULTS)
 
 const WINDOW_S = 10
 /** Answers that are being written take no time worth naming: the next try may be at once. */

@@ -32,7 +32,6 @@ const SESSION_SHARE = 0.02
 /** By which minutes that stand in for the cube are chosen, each time they do. */
 const STANDING_IN = 'toUnixTimestamp(t) IN {holes'
 
-export const ROWS_MAX = 200_000_000
 /** From here on a question takes long enough to be in somebody's way. */
 export const HEAVY_ROWS = 2_000_000
 

@@ -5,14 +5,16 @@
 import { createHash } from 'node:crypto'
 import type { QualityEvent } from '../../ingest/contract/events.ts'
 import type { Refusal } from '../../ingest/contract/refusal.ts'
+import { DEFAULTS } from '../../ingest/runtime/variables.ts'
 import { Batch, insertBatch, storedPartitions } from '../../ingest/store/batch.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import { CUBE, settleCube } from '../../ingest/store/cube.ts'
+import { retentionOf } from '../../ingest/store/migrate.ts'
 import { claim, type Lease } from '../../ingest/store/owner.ts'
 import { COARSER_TIERS, due10s, dueCoarser, settle, TIERS } from '../../ingest/store/settle.ts'
 
 /** As the configuration has it where nothing is said. */
-export const RETENTION = { raw_days: 30, cell_days: 30, minute_days: 400, hour_days: 1_200, session_days: 1_200 }
+export const RETENTION = retentionOf(DEFAULTS)
 
 const PARTITION = 0
 /** From being handed over to Kafka's append. */

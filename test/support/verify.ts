@@ -8,13 +8,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, logLevel } from 'kafkajs'
 import type { AbrDecisionEvent } from '../../ingest/contract/events.ts'
 import { decode } from '../../ingest/load/decode.ts'
+import { FOLLOWING } from '../../ingest/runtime/config.ts'
+import { DEFAULTS } from '../../ingest/runtime/variables.ts'
 import { auditPartitions, type PartitionAudit } from '../../ingest/store/audit.ts'
 import { cellsFromCells, cellsFromEvents } from '../../ingest/store/cell-sql.ts'
 import { CELL_COLUMNS } from '../../ingest/store/cells.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import { due10s, dueCoarser } from '../../ingest/store/settle.ts'
 
-export const LIMITS = { too_old_ms: 168 * 3_600_000, from_future_ms: 300_000 }
+export const LIMITS = FOLLOWING.limits(DEFAULTS)
 
 /** Waits for a condition with a deadline; no fixed sleeping in tests. */
 export async function until(
