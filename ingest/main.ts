@@ -12,6 +12,7 @@ import { TopicRecreated } from './load/take.ts'
 import { ConfigError, readConfig } from './runtime/config.ts'
 import { createLog } from './runtime/log.ts'
 import { onSignal, runShutdown } from './runtime/shutdown.ts'
+import { VARIABLES_HELP } from './runtime/variables.ts'
 import { createIngestVitals, serveVitals } from './runtime/vitals.ts'
 import { openStore, worthRetrying } from './store/clickhouse.ts'
 import { keepClasses } from './store/experience/classes.ts'
@@ -24,6 +25,7 @@ new Command('ingest')
     'if the topic was deleted and created again, begin a new log beside the stored one',
     false,
   )
+  .addHelpText('after', VARIABLES_HELP)
   .allowExcessArguments(false)
   .action(async (flags: { acceptNewLog: boolean }) => {
     try {

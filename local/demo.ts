@@ -6,6 +6,7 @@
 import { Command } from 'commander'
 import { ConfigError } from '../ingest/runtime/config.ts'
 import { onSignal } from '../ingest/runtime/shutdown.ts'
+import { VARIABLES_HELP } from '../ingest/runtime/variables.ts'
 import { CannotStart } from './child.ts'
 import { createConsole, describe } from './console.ts'
 import { play } from './fleet/play.ts'
@@ -37,7 +38,7 @@ new Command('npm run demo --')
   )
   .addHelpText(
     'after',
-    '\nWithout --for, Ctrl-C ends it. Everything is kept in DATA_DIR (default .data) and built upon next time.',
+    `\nWithout --for, Ctrl-C ends it. Everything is kept in DATA_DIR and built upon next time.\n${VARIABLES_HELP}`,
   )
   .allowExcessArguments(false)
   .action(async (flags: Flags) => {

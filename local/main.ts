@@ -5,6 +5,7 @@
 import { Command } from 'commander'
 import { ConfigError } from '../ingest/runtime/config.ts'
 import { onSignal } from '../ingest/runtime/shutdown.ts'
+import { VARIABLES_HELP } from '../ingest/runtime/variables.ts'
 import { CannotStart } from './child.ts'
 import { createConsole, describe } from './console.ts'
 import { consoleUrl, type Service, startService } from './service.ts'
@@ -12,8 +13,9 @@ import { consoleUrl, type Service, startService } from './service.ts'
 new Command('npm start --')
   .description(
     'The whole service on this machine: a Kafka broker, ClickHouse, the ingester and the query API, until Ctrl-C.\n' +
-      'Set KAFKA_BROKERS or CLICKHOUSE_URL to use your own instead; DATA_DIR (default .data) holds everything else.',
+      'Set KAFKA_BROKERS or CLICKHOUSE_URL to use your own instead; DATA_DIR holds everything else.',
   )
+  .addHelpText('after', VARIABLES_HELP)
   .allowExcessArguments(false)
   .action(async () => {
     process.exitCode = await run()

@@ -14,6 +14,7 @@ import { files } from '../dashboards/grafana/files.ts'
 import { DASHBOARDS_PATH } from '../dashboards/grafana/provisioning.ts'
 import { PLUGIN, PLUGIN_VERSION } from '../dashboards/grafana/query.ts'
 import { readConfig } from '../ingest/runtime/config.ts'
+import { variables } from '../ingest/runtime/variables.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { freePort } from '../local/ports.ts'
 import { RETENTION } from './support/seed.ts'
@@ -85,11 +86,19 @@ describe('compose.yaml', () => {
 
   test.each(['ingester', 'api'])('%s: our own configuration takes its variables', name => {
     const environment = environmentOf(name)
-    const known = read('.env.example')
-    for (const variable of Object.keys(environment)) expect(known, variable).toContain(`${variable}=`)
+    expect(Object.keys(environment).filter(name => !(name in variables.shape))).toEqual([])
     const config = readConfig(environment)
     expect(config.clickhouse.url).toBe('http://clickhouse:8123')
     expect(config.brokers).toEqual(['kafka:9092'])
+  })
+
+  test('asks and publishes the ports that are listened on', () => {
+    const { HTTP_PORT } = readConfig(environmentOf('api'))
+    const { INGEST_VITALS_PORT } = readConfig(environmentOf('ingester'))
+    expect(services.api?.ports).toEqual([`127.0.0.1:${HTTP_PORT}:${HTTP_PORT}`])
+    expect(services.api?.healthcheck.test.join(' ')).toContain(`:${HTTP_PORT}/readyz`)
+    expect(services.ingester?.healthcheck.test.join(' ')).toContain(`:${INGEST_VITALS_PORT}/readyz`)
+    expect(instructions.find(([word]) => word === 'EXPOSE')?.[1]).toBe(String(HTTP_PORT))
   })
 
   test('Grafana has every variable that its files name, and the plugin they are for', () => {

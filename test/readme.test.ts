@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKafkaSender } from '../ingest/emit/kafka.ts'
 import { openStore } from '../ingest/store/clickhouse.ts'
 import { eventOf } from './support/events.ts'
+import { variablesReadBy } from './support/readers.ts'
 import { sharedServices, startApi, startIngester, stopServices, unique } from './support/services.ts'
 import { untilSettled, untilStored } from './support/verify.ts'
 
@@ -74,6 +75,8 @@ describe('each command', () => {
   test.each(commands)('npm run %s explains itself, and refuses a flag it does not know', async (name, script) => {
     const { stdout } = await call(script, ['--help'])
     expect(stdout).toMatch(/^Usage: /)
+    const file = script.split(' ').find(word => /^(ingest|query|dashboards|local)\//.test(word))
+    if (file && variablesReadBy(file).size > 0) expect(stdout).toContain('.env.example')
     const refused = await call(script, [...(REQUIRED[name] ?? []), '--no-such-flag']).catch(
       (error: { code: number; stderr: string }) => error,
     )

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path'
 import { Command } from 'commander'
 import { ConfigError, readConfig } from '../../ingest/runtime/config.ts'
+import { VARIABLES_HELP } from '../../ingest/runtime/variables.ts'
 import { retentionOf } from '../../ingest/store/migrate.ts'
 import { files, OUT } from './files.ts'
 import { complaints } from './lint.ts'
@@ -14,6 +15,7 @@ new Command('dashboards')
   .description('write the dashboards, alert rules and provisioning that Grafana reads')
   .option('--out <directory>', 'where to', OUT)
   .option('--check', 'write nothing; end with 1 if a file there is not what would be written')
+  .addHelpText('after', VARIABLES_HELP)
   .allowExcessArguments(false)
   .action(({ out, check }: { out: string; check?: true }) => {
     try {

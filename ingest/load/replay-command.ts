@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { REASONS, type Reason } from '../contract/refusal.ts'
 import { createKafkaSender } from '../emit/kafka.ts'
 import { type Config, ConfigError, readConfig } from '../runtime/config.ts'
+import { VARIABLES_HELP } from '../runtime/variables.ts'
 import { openStore } from '../store/clickhouse.ts'
 import { type ReplayReport, replay } from './replay.ts'
 
@@ -27,6 +28,7 @@ new Command('replay')
     (text: string, before: Reason[] = []) => [...before, parseReason(text)],
   )
   .option('--dry-run', 'send nothing, say how many would be sent', false)
+  .addHelpText('after', VARIABLES_HELP)
   .allowExcessArguments(false)
   .action(async (flags: Flags) => {
     try {

@@ -1,10 +1,12 @@
 /** `npm run migrate`: brings the database to the newest schema. The ingester does the same when it starts. */
 import { Command } from 'commander'
 import { ConfigError, readConfig } from '../runtime/config.ts'
+import { VARIABLES_HELP } from '../runtime/variables.ts'
 import { migrate, retentionOf } from './migrate.ts'
 
 new Command('migrate')
-  .description('bring the ClickHouse database (CLICKHOUSE_URL, CLICKHOUSE_DATABASE) to the newest schema')
+  .description('bring the ClickHouse database to the newest schema')
+  .addHelpText('after', VARIABLES_HELP)
   .allowExcessArguments(false)
   .action(async () => {
     try {

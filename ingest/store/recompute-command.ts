@@ -5,6 +5,7 @@
 import { createInterface } from 'node:readline/promises'
 import { Command, InvalidArgumentError } from 'commander'
 import { type Config, ConfigError, readConfig } from '../runtime/config.ts'
+import { VARIABLES_HELP } from '../runtime/variables.ts'
 import { openStore, type Store } from './clickhouse.ts'
 import { migrate, retentionOf } from './migrate.ts'
 import {
@@ -41,6 +42,7 @@ new Command('recompute')
   .option('--to <time>', 'ISO 8601; default: now', readTime)
   .option('--dry-run', 'compare, replace nothing', false)
   .option('--yes', 'replace without asking', false)
+  .addHelpText('after', VARIABLES_HELP)
   .allowExcessArguments(false)
   .action(async (flags: Flags) => {
     try {
