@@ -152,6 +152,7 @@ describe('the pipeline', () => {
 
   test('not-fresh', async () => {
     expect(await fires(await holding('late', minutesAgo(5)), 'not-fresh')).toBe(true)
+    expect(await fires(await holding('behind', minutesAgo(90)), 'not-fresh'), 'far behind').toBe(true)
     expect(await fires(await holding('fresh', atOnce(minutesAgo(5))), 'not-fresh')).toBe(false)
   })
 

@@ -5,7 +5,7 @@ import { METRICS } from '../../../query/metrics/catalogue.ts'
 import { grouping, valueSql } from '../../../query/metrics/questions.ts'
 import { groupedSql } from '../../../query/metrics/sql.ts'
 import { UIDS } from '../dashboards/uids.ts'
-import { LAG_MS_SQL, OFFSETS_OFF_SQL, STORED_SQL } from '../sql/pipeline.ts'
+import { OFFSETS_OFF_SQL, STORED_LAG_MS_SQL, STORED_SQL } from '../sql/pipeline.ts'
 import { laidOut, printed, substituted } from '../sql/print.ts'
 import { EVERYBODY } from '../sql/subject.ts'
 import { lastSeconds } from '../sql/window.ts'
@@ -49,10 +49,12 @@ export const pipelineRules = (kept: Retention): Rule[] =>
       shown: { title: 'From Kafka to the table' },
       title: 'Events are stored late',
       severity: 'ticket' as const,
-      sql: printed(`SELECT quantile(0.99)(lag_ms) AS p99_ms FROM (${LAG_MS_SQL}) HAVING count() >= ${ROWS_MIN}`, {
-        from: before(10 * MINUTE_S),
-        to: TO,
-      }),
+      sql: printed(
+        `SELECT quantile(0.99)(lag_ms) AS p99_ms FROM (${STORED_LAG_MS_SQL}) HAVING count() >= ${ROWS_MIN}`,
+        {
+          since: before(10 * MINUTE_S),
+        },
+      ),
       range_s: 10 * MINUTE_S,
       above: FRESH_WITHIN_MS,
       for: '5m',

@@ -30,8 +30,11 @@ export const storedTarget = (): Target => ({
   columns: [time, count('rows', 'Rows stored'), count('events', 'Events'), count('rejected', 'Refused')],
 })
 
+const LAG_MS = `SELECT t10, dateDiff('millisecond', appended_at, ingested_at) AS lag_ms FROM events_v1 WHERE kind IN ${EVENT_KINDS}`
 /** Of every event of a range. */
-export const LAG_MS_SQL = `SELECT t10, dateDiff('millisecond', appended_at, ingested_at) AS lag_ms FROM events_v1 WHERE kind IN ${EVENT_KINDS} AND t10 >= toDateTime({from:UInt32}, 'UTC') AND t10 < toDateTime({to:UInt32}, 'UTC')`
+const LAG_MS_SQL = `${LAG_MS} AND t10 >= toDateTime({from:UInt32}, 'UTC') AND t10 < toDateTime({to:UInt32}, 'UTC')`
+/** Of every event stored since, whenever it was: of what is an hour behind, nothing lies within the last ten minutes of its own time. */
+export const STORED_LAG_MS_SQL = `${LAG_MS} AND ingested_at >= toDateTime({since:UInt32}, 'UTC')`
 const STEP_OF_EVENT = `toDateTime(intDiv(toUnixTimestamp(t10), {step_s:UInt32}) * {step_s:UInt32}, 'UTC')`
 
 /** From Kafka's append to stored. */
