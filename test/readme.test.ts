@@ -1,5 +1,6 @@
 /**
- * What the papers say is what happens: each curl call answers, each command explains itself and refuses what it does not know.
+ * What the papers say is what happens: each call of README, guide and runbook answers, each command explains itself and refuses what it
+ * does not know.
  */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -7,9 +8,11 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKafkaSender } from '../ingest/emit/kafka.ts'
+import { DEFAULTS } from '../ingest/runtime/variables.ts'
 import { openStore } from '../ingest/store/clickhouse.ts'
 import { eventOf } from './support/events.ts'
 import { variablesReadBy } from './support/readers.ts'
+import { CALLS, PRELUDE } from './support/runbook.ts'
 import { sharedServices, startApi, startIngester, stopServices, unique } from './support/services.ts'
 import { untilSettled, untilStored } from './support/verify.ts'
 
@@ -22,14 +25,18 @@ const scripts: Record<string, string> = JSON.parse(readFileSync(join(ROOT, 'pack
 
 afterAll(stopServices)
 
-describe('each curl call of README and guide', () => {
+describe('what README, guide and runbook tell to ask', () => {
   let url = ''
   let data_dir = ''
+  let prelude = ''
 
   beforeAll(async () => {
     const { brokers, clickhouse } = sharedServices()
     const pipeline = { brokers, clickhouse, database: unique('readme'), topic: unique('readme') }
-    await startIngester({ ...pipeline, environment: { INGEST_FLUSH_MS: '100', SETTLE_EVERY_MS: '200' } })
+    const { vitals_url } = await startIngester({
+      ...pipeline,
+      environment: { INGEST_FLUSH_MS: '100', SETTLE_EVERY_MS: '200' },
+    })
     const sender = createKafkaSender({ brokers: [brokers], topic: pipeline.topic })
     await sender.connect()
     const start_ms = Date.now() - 180_000
@@ -46,19 +53,35 @@ describe('each curl call of README and guide', () => {
     const api = await startApi(pipeline)
     url = api.url
     data_dir = api.data_dir
+    prelude = here(PRELUDE)
+      .replace(`http://127.0.0.1:${DEFAULTS.INGEST_VITALS_PORT}`, vitals_url)
+      .replace(`http://127.0.0.1:${DEFAULTS.CLICKHOUSE_PORT}`, clickhouse.url)
+      .replace(`database=${DEFAULTS.CLICKHOUSE_DATABASE}`, `database=${pipeline.database}`)
+      .replace('$(cat .data/clickhouse-password)', clickhouse.password)
   }, 240_000)
 
+  const here = (text: string): string =>
+    text
+      .replaceAll('.data/dev-key', join(data_dir, 'dev-key'))
+      .replaceAll(`http://127.0.0.1:${DEFAULTS.HTTP_PORT}`, url)
+
   test.each([...calls])('%s', async call => {
-    const here = call.replaceAll('.data/dev-key', join(data_dir, 'dev-key')).replaceAll('http://127.0.0.1:18080', url)
-    const { stdout } = await run('bash', ['-c', here])
+    const { stdout } = await run('bash', ['-c', here(call)])
     const answer = JSON.parse(stdout)
     expect(answer).toMatchObject({ data: expect.any(Array), meta: expect.any(Object) })
     // Nobody got worse in this fleet: an honest search finds nothing.
     if (!call.includes('/v1/insights')) expect(answer.data.length).toBeGreaterThan(0)
   })
 
+  test.each(CALLS)('runbook: %s', async call => {
+    const { stdout } = await run('bash', ['-c', `set -euo pipefail\n${prelude}\n${call}`])
+    if (call.startsWith('ask ')) expect(JSON.parse(stdout)).toHaveProperty('data')
+    else expect(stdout.trim()).not.toBe('')
+  })
+
   test('there are some', () => {
     expect(calls.size).toBeGreaterThanOrEqual(4)
+    expect(CALLS.length).toBeGreaterThanOrEqual(20)
   })
 })
 
