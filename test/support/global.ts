@@ -60,7 +60,9 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
 async function removeDeadRuns(): Promise<void> {
   for (const name of readdirSync(tmpdir()).filter(entry => entry.startsWith(PREFIX))) {
     const pid = Number(name.slice(PREFIX.length).split('-', 1)[0])
-    if (!isAlive(pid)) await removeRun(join(tmpdir(), name))
+    if (isAlive(pid)) continue
+    // Where something of it is still mounted it stays, and this run is none the worse.
+    await removeRun(join(tmpdir(), name)).catch(error => console.warn(`left over: ${name}: ${error}`))
   }
 }
 
