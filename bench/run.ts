@@ -28,8 +28,8 @@ export interface Run {
 /** Each question costs some milliseconds of the CPU that is measured. */
 const POLL_MS = 200
 const QUIET_POLLS = 3
-/** A pass of the settler, and the longest of its statements. */
-const BEYOND_QUIET_S = 3
+/** A pass of the settler, and the longest of its statements on a busy machine. */
+const BEYOND_QUIET_S = 8
 
 export async function run(ground: Ground, runner: Runner, topic: string, events: number): Promise<Run> {
   const group = `${runner}-${Date.now()}`

@@ -132,8 +132,9 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     const before = backlog
     backlog = inBacklog(before, behind)
     const quiet = quietOf(due, watched, now, backlog ? behind.passed_ms : now)
-    unquiet = await work('10s', due, before && !backlog ? due : quiet)
-    if (now >= early_at_ms && !backlog) {
+    unquiet = await work('10s', due, quiet)
+    // Not at once when our backlog ends: others may be about to end theirs.
+    if (now >= early_at_ms && !backlog && !before) {
       const begun = performance.now()
       await settleAll('10s', unquiet.filter(isOurTurn('10s')))
       early_at_ms = nextEarly(now, performance.now() - begun)
