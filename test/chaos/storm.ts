@@ -42,7 +42,10 @@ interface Lane extends IngesterSpec {
 }
 
 const INGESTERS = 3
-const CALM_MS = 15_000
+/** Code gets warm. */
+const WARM_UP_MS = 15_000
+/** With a whole minute in it, which is settled at its end. */
+const CALM_MS = 65_000
 const LOOK_EVERY_MS = 100
 const READY_WITHIN_MS = 120_000
 
@@ -84,13 +87,15 @@ export class Storm {
     const { for_ms, every_ms, say } = this.#options
     const watching = this.#watch()
     const [started_ms, before] = [performance.now(), this.#load?.produced ?? 0]
+    await sleep(WARM_UP_MS)
+    this.#ages.length = 0
     await sleep(CALM_MS)
     const calm = this.#ages.splice(0)
     const before_ms = quantile(
-      calm.slice(calm.length / 2).map(({ age_ms }) => age_ms),
+      calm.map(({ age_ms }) => age_ms),
       1,
     )
-    say(`calm: the oldest record that is not stored is ${before_ms} ms old at most`)
+    say(`calm for ${CALM_MS / 1_000} s: the oldest record that is not stored is ${before_ms} ms old at most`)
     const begun: { readonly at_ms: number; readonly what: Change['what']; readonly ingesters: number }[] = []
     const changing: Promise<void>[] = []
     const first_ms = Date.now()
