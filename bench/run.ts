@@ -7,7 +7,7 @@ import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { due10s } from '../ingest/store/settle.ts'
 import { cellTables, OURS_SAYS, RIVAL_CELLS, RIVAL_SAYS } from './rival/cells.ts'
 import { consuming, type Form, RIVAL_EVENTS, rawTable } from './rival/raw.ts'
-import { cpuSeconds, type Ground, peakMb, type Stage, startIngesters, withStore } from './stage.ts'
+import { cpuSeconds, type Ground, INGESTERS, peakMb, type Stage, startIngesters, withStore } from './stage.ts'
 
 export type Runner = 'ours' | Form
 
@@ -50,7 +50,7 @@ type Work = Omit<Run, 'broker_cpu_s'>
 async function ours(stage: Stage, store: Store, events: number): Promise<Work> {
   const { clickhouse } = stage
   const before = cpuSeconds(clickhouse.pid)
-  const ingesters = await startIngesters(stage)
+  const ingesters = await startIngesters(stage, INGESTERS)
   const parts = ingesters.map(({ part }) => part)
   const sum = (of: (pid: number | undefined) => number): number => parts.reduce((all, { pid }) => all + of(pid), 0)
   const [begun, startup] = [performance.now(), sum(cpuSeconds)]

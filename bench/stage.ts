@@ -84,7 +84,7 @@ export async function withStore<T>(
   })
 }
 
-/** As many as there are cores, and as many as the rival has consumers. */
+/** Where the most is measured: as many as there are cores, and as the rival has consumers. */
 export const INGESTERS = 2
 
 export interface Ingester {
@@ -92,9 +92,9 @@ export interface Ingester {
   readonly vitals_port: number
 }
 
-export const startIngesters = ({ environment, start }: Stage): Promise<Ingester[]> =>
+export const startIngesters = ({ environment, start }: Stage, count: number): Promise<Ingester[]> =>
   Promise.all(
-    Array.from({ length: INGESTERS }, async () => {
+    Array.from({ length: count }, async () => {
       const vitals_port = await freePort()
       const own = { ...environment, INGEST_VITALS_PORT: String(vitals_port) }
       return { part: await start(ingesterPart({ config: readConfig(own), environment: own })), vitals_port }
