@@ -98,6 +98,7 @@ export class Loader implements Listener {
     return this.#partitions.unread > this.#options.flush.rows
   }
 
+  /** Whether the `n`th piece of work that ingesters share is ours. */
   hasTurn(n: number): boolean {
     return this.#partitions.hasTurn(n)
   }

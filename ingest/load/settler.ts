@@ -10,7 +10,7 @@ import { CUBE, settleCube } from '../store/cube.ts'
 import type { Retention } from '../store/migrate.ts'
 import { settleSessions } from '../store/sessions.ts'
 import {
-  BUCKET_SECONDS,
+  bucketSeconds,
   COARSER_TIERS,
   type Counted,
   type DueBucket,
@@ -108,7 +108,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
   const isOurTurn =
     (tier: Settled) =>
     ({ t }: DueBucket): boolean =>
-      options.hasTurn(t / BUCKET_SECONDS[tier])
+      options.hasTurn(t / bucketSeconds(tier))
 
   /** Settles what is chosen of what is due, as far as it is ours, and returns what is left. */
   const work = async (

@@ -26,7 +26,7 @@ const asBytes = (values: Words, length: number): Uint8Array =>
 
 function grown<A extends Words>(values: A, length: number): A {
   const larger = new (values.constructor as new (length: number) => A)(length)
-  larger.set(values as never)
+  larger.set(values)
   return larger
 }
 

@@ -35,14 +35,9 @@ const COUNTED_BY = {
 export type Counted = keyof typeof COUNTED_BY
 export type Settled = '10s' | Counted
 
-/** How long a bucket of each is. */
-export const BUCKET_SECONDS: Readonly<Record<Settled, number>> = {
-  '10s': TIERS['10s'].seconds,
-  minute: COUNTED_BY.minute.seconds,
-  hour: COUNTED_BY.hour.seconds,
-  session: COUNTED_BY.session.seconds,
-  minute_by_dimension: COUNTED_BY.minute_by_dimension.seconds,
-}
+/** How long a bucket of it is. */
+export const bucketSeconds = (tier: Settled): number =>
+  tier === '10s' ? TIERS[tier].seconds : COUNTED_BY[tier].seconds
 
 /** A bucket whose cells are not what its rows say. Times are epoch seconds. */
 export interface DueBucket {

@@ -23,7 +23,9 @@ export function parseLadder(text: string): Ladder {
       throw new RangeError(`'${rung.name}' must have more kbps than '${below.name}' before it`)
     if (rungs.findIndex(({ name }) => name === rung.name) < i) throw new RangeError(`'${rung.name}' is named twice`)
   })
-  return rungs as unknown as Ladder
+  const [lowest, ...higher] = rungs
+  if (!lowest) throw new RangeError('a ladder has a step at least')
+  return [lowest, ...higher]
 }
 
 /** Of a service that was told nothing else. */
