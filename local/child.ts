@@ -29,9 +29,6 @@ export interface Child {
   end(deadline_ms: number): Promise<boolean>
 }
 
-/** The line by which the process list shows a running command. */
-export const commandLineOf = (command: Command): string => [command.file, ...command.args].join(' ')
-
 /** @param output descriptor for its stdout and stderr; closed here */
 export async function launch(command: Command, output: number): Promise<Child> {
   const [file, ...args] = [...endsWithParent(), command.file, ...command.args] as [string, ...string[]]

@@ -1,7 +1,8 @@
 /**
  * What a supervisor that was killed left running. Each part's pid is kept in a file beside its data; the next start
- * finds it there and ends it, but only after checking that the pid still is that very command and that its supervisor
+ * finds it there and ends it, but only after checking that the pid still is that very process and that its supervisor
  * is gone: pids are used again, and a second supervisor on the same data must not shoot down the first one's parts.
+ * A process is told by when it started, not by its command: a part is first the wrapper it replaces (`setpriv`).
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,7 +10,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { z } from 'zod'
 
-const runningSchema = z.object({ pid: z.int().positive(), command: z.string() })
+const runningSchema = z.object({ pid: z.int().positive(), started: z.string() })
 const pidFileSchema = runningSchema.extend({ supervisor: runningSchema })
 type Running = z.infer<typeof runningSchema>
 
@@ -19,11 +20,10 @@ const GRACE_MS = 10_000
 
 const pidFile = (data_dir: string, part: string): string => join(data_dir, 'run', `${part}.json`)
 
-/** `command`: the line the process list shows for it, words joined by blanks. */
-export function rememberPid(data_dir: string, part: string, pid: number, command: string): void {
+export function rememberPid(data_dir: string, part: string, pid: number): void {
   mkdirSync(join(data_dir, 'run'), { recursive: true })
-  const supervisor = { pid: process.pid, command: commandLine(process.pid) }
-  writeFileSync(pidFile(data_dir, part), JSON.stringify({ pid, command, supervisor }))
+  const running = (pid: number): Running => ({ pid, started: startOf(pid) })
+  writeFileSync(pidFile(data_dir, part), JSON.stringify({ ...running(pid), supervisor: running(process.pid) }))
 }
 
 export function forgetPid(data_dir: string, part: string): void {
@@ -44,7 +44,7 @@ export async function endLeftover(data_dir: string, part: string): Promise<Lefto
   return 'ended'
 }
 
-const isRunning = (was: Running): boolean => was.command !== '' && commandLine(was.pid) === was.command
+const isRunning = (was: Running): boolean => was.started !== '' && startOf(was.pid) === was.started
 
 function signal(pid: number, name: NodeJS.Signals): void {
   try {
@@ -54,11 +54,16 @@ function signal(pid: number, name: NodeJS.Signals): void {
   }
 }
 
-/** Empty: there is no such process. */
-function commandLine(pid: number): string {
+/** Boot and ticks since it on Linux, a date elsewhere. Empty: there is no such process, or it ended. */
+function startOf(pid: number): string {
   try {
-    if (process.platform === 'linux') return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim()
-    return execFileSync('ps', ['-o', 'command=', '-p', String(pid)], { encoding: 'utf8' }).trim()
+    if (process.platform !== 'linux')
+      return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    // The second field is a name, which may hold blanks and brackets: the third is behind its last bracket.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    const [state, ticks] = [fields[0], fields[22 - 3]]
+    return state === 'Z' ? '' : `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()} ${ticks}`
   } catch {
     return ''
   }

@@ -7,7 +7,7 @@
  * same data finds and ends them (leftover.ts).
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CannotStart, type Child, type Command, commandLineOf, launch } from './child.ts'
+import { CannotStart, type Child, type Command, launch } from './child.ts'
 import { endLeftover, forgetPid, rememberPid } from './leftover.ts'
 import { PartLog } from './part-log.ts'
 import { giveWay } from './precedence.ts'
@@ -148,7 +148,7 @@ export class Part {
     const child = await launch(command, this.#log.open())
     this.#child = child
     if (this.#options.precedence && this.#spec.gives_way) giveWay(child.pid)
-    rememberPid(data_dir, this.name, child.pid, commandLineOf(command))
+    rememberPid(data_dir, this.name, child.pid)
     void child.exit.then(() => {
       this.#ready = false
       this.#child = undefined

@@ -16,7 +16,7 @@ import { brokerJars } from '../local/kafka/jars.ts'
 import { findJava, javaRelease } from '../local/kafka/java.ts'
 import { brokerProperties } from '../local/kafka/properties.ts'
 import { judgeStorage } from '../local/kafka/storage.ts'
-import { endLeftover } from '../local/leftover.ts'
+import { endLeftover, rememberPid } from '../local/leftover.ts'
 import { freePort } from '../local/ports.ts'
 import { roomFault } from '../local/room.ts'
 import {
@@ -268,6 +268,16 @@ describe('a part', () => {
     await new Promise(resolve => child.once('exit', resolve))
     await endLeftover(data_dir, 'script')
     await until(() => !existsSync(`/proc/${pid}/cmdline`) || readFileSync(`/proc/${pid}/cmdline`).length === 0)
+  })
+
+  test('that took the pid of one that is gone is left alone', async () => {
+    const data_dir = temporaryDirectory()
+    const other = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 1e6)'])
+    rememberPid(data_dir, 'script', other.pid ?? Number.NaN)
+    const file = join(data_dir, 'run', 'script.json')
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/"started":"[^"]+"/, '"started":"before"'))
+    expect([await endLeftover(data_dir, 'script'), other.signalCode]).toEqual(['none', null])
+    other.kill('SIGKILL')
   })
 })
 
