@@ -2,23 +2,16 @@
  * `npm run bench:priors`: what it costs to know what sessions sustained: reading a fleet's evidence once, reading on a minute later, and
  * computing all cohorts of as many sessions as are kept; and for how long other requests wait meanwhile.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Command } from 'commander'
-import { readConfig } from '../ingest/runtime/config.ts'
 import { openStore } from '../ingest/store/clickhouse.ts'
-import { migrate, retentionOf } from '../ingest/store/migrate.ts'
 import { wholeFrom } from '../local/number.ts'
-import { clickHousePart } from '../local/parts.ts'
-import { freePort } from '../local/ports.ts'
-import { startPart } from '../local/supervise.ts'
 import { type PriorSession, priorsOf } from '../query/abr/priors.ts'
 import { PriorReader, SLICE_MS } from '../query/abr/priors-refresh.ts'
 import { type Ask, createAsk } from '../query/metrics/question.ts'
 import { inSlices } from '../query/statistics/slices.ts'
 import { chance } from '../query/statistics/weights.ts'
 import { writeHistory } from './history.ts'
+import { onStage } from './stage.ts'
 
 interface Flags {
   readonly sessions: number
@@ -39,17 +32,8 @@ new Command('npm run bench:priors --')
 const FPS = 2
 
 async function bench({ sessions, minutes, kept }: Flags): Promise<void> {
-  console.log(`machine: ${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`)
   await computing(kept)
-  const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
-  const environment = { ...process.env, DATA_DIR: data_dir, CLICKHOUSE_URL: undefined }
-  const own = { ...environment, CLICKHOUSE_PORT: String(await freePort()) }
-  const part = await startPart(clickHousePart({ config: readConfig(own), environment: own }), {
-    ...{ data_dir, report: () => {}, restart: false },
-  })
-  try {
-    const config = readConfig(own)
-    await migrate(config.clickhouse, retentionOf(config))
+  await onStage({}, async ({ config }) => {
     const store = openStore(config.clickhouse, { timeout_ms: 900_000 })
     const seconds = minutes * 60
     const from = Math.floor(Date.now() / 3_600_000) * 3_600 - 7_200
@@ -70,10 +54,7 @@ async function bench({ sessions, minutes, kept }: Flags): Promise<void> {
         )
     }
     await store.close()
-  } finally {
-    await part.stop()
-    rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
-  }
+  })
 }
 
 async function computing(kept: number): Promise<void> {

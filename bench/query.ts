@@ -3,20 +3,17 @@
  * that grows with frames and with sessions. Asked over HTTP, one after the other, each of another range: nothing is answered from memory.
  */
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { cpus, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { readConfig } from '../ingest/runtime/config.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate, retentionOf } from '../ingest/store/migrate.ts'
 import { wholeFrom } from '../local/number.ts'
-import { apiPart, apiUrl, clickHousePart } from '../local/parts.ts'
+import { apiPart, apiUrl } from '../local/parts.ts'
 import { freePort } from '../local/ports.ts'
-import { type Part, startPart } from '../local/supervise.ts'
 import { devKeyFile } from '../query/http/keys.ts'
 import { type History, writeHistory } from './history.ts'
-import { cpuSeconds, percentile } from './stage.ts'
+import { cpuSeconds, onStage, percentile, type Stage } from './stage.ts'
 
 interface Flags {
   readonly sessions: number
@@ -38,7 +35,7 @@ new Command('npm run bench:query --')
   .option('--growth-sessions <number>', 'sessions of the fleet from which growth is measured', wholeFrom(1), 200)
   .option('--growth-minutes <number>', 'minutes of its history', wholeFrom(1), 60)
   .allowExcessArguments(false)
-  .action((flags: Flags) => bench(flags))
+  .action((flags: Flags) => onStage({}, stage => measure(flags, stage)))
   .parseAsync()
 
 const FPS = 60
@@ -99,90 +96,70 @@ interface Place {
   readonly cpu_s: () => number
 }
 
-async function bench({ sessions, hours, rounds, growth, growthSessions, growthMinutes }: Flags): Promise<void> {
-  const data_dir = mkdtempSync(join(tmpdir(), 'stream-quality-bench-'))
-  const parts: Part[] = []
-  try {
-    const clickhouse_port = await freePort()
-    const environment = {
-      ...process.env,
-      DATA_DIR: data_dir,
-      CLICKHOUSE_PORT: String(clickhouse_port),
-      CLICKHOUSE_URL: undefined,
+async function measure(
+  { sessions, hours, rounds, growth, growthSessions, growthMinutes }: Flags,
+  { environment, clickhouse, start }: Stage,
+): Promise<void> {
+  const fleet = async (name: string, history: Omit<History, 'from'>): Promise<Place> => {
+    const own = { ...environment, CLICKHOUSE_DATABASE: name, HTTP_PORT: String(await freePort()) }
+    const config = readConfig(own)
+    await migrate(config.clickhouse, retentionOf(config))
+    const store = openStore(config.clickhouse, { timeout_ms: 900_000 })
+    const whole = { ...history, from: Math.floor(Date.now() / 3_600_000 - history.seconds / 3_600 - 1) * 3_600 }
+    console.log(`${name}: ${history.sessions} sessions × ${history.seconds / 3_600} h at ${history.fps} fps`)
+    await writeHistory(store, whole, line => process.stdout.write(`\r  ${line}   `))
+    process.stdout.write('\n')
+    const api = await start({ ...apiPart({ config, environment: own }), name: `api-${name}` })
+    const cpu_s = (): number => cpuSeconds(clickhouse.pid) + cpuSeconds(api.pid)
+    const key = readFileSync(devKeyFile(config.DATA_DIR), 'utf8').trim()
+    const get = async (path: string): Promise<void> => {
+      const response = await fetch(`${apiUrl(config)}${path}`, { headers: { authorization: `Bearer ${key}` } })
+      const body = await response.text()
+      if (!response.ok) throw new Error(`${path}: ${body}`)
     }
-    const start = async (spec: Parameters<typeof startPart>[0]): Promise<void> => {
-      parts.push(await startPart(spec, { data_dir, report: () => {}, restart: false }))
-    }
-    console.log(`machine: ${cpus().length} × ${cpus()[0]?.model}, node ${process.version}; ${new Date().toISOString()}`)
-    await start(clickHousePart({ config: readConfig(environment), environment }))
+    const ids = await store.query<{ id: string }>('SELECT DISTINCT toString(session_id) AS id FROM quality_per_hour_v1')
+    return { store, get, cpu_s, history: whole, session_ids: ids.map(({ id }) => id) }
+  }
 
-    const fleet = async (name: string, history: Omit<History, 'from'>): Promise<Place> => {
-      const own = { ...environment, CLICKHOUSE_DATABASE: name, HTTP_PORT: String(await freePort()) }
-      const config = readConfig(own)
-      await migrate(config.clickhouse, retentionOf(config))
-      const store = openStore(config.clickhouse, { timeout_ms: 900_000 })
-      const whole = { ...history, from: Math.floor(Date.now() / 3_600_000 - history.seconds / 3_600 - 1) * 3_600 }
-      console.log(`${name}: ${history.sessions} sessions × ${history.seconds / 3_600} h at ${history.fps} fps`)
-      await writeHistory(store, whole, line => process.stdout.write(`\r  ${line}   `))
-      process.stdout.write('\n')
-      await start({ ...apiPart({ config, environment: own }), name: `api-${name}` })
-      const used = [parts[0], parts.at(-1)]
-      const cpu_s = (): number => used.reduce((sum, part) => sum + cpuSeconds(part?.pid), 0)
-      const key = readFileSync(devKeyFile(data_dir), 'utf8').trim()
-      const get = async (path: string): Promise<void> => {
-        const response = await fetch(`${apiUrl(config)}${path}`, { headers: { authorization: `Bearer ${key}` } })
-        const body = await response.text()
-        if (!response.ok) throw new Error(`${path}: ${body}`)
-      }
-      const ids = await store.query<{ id: string }>(
-        'SELECT DISTINCT toString(session_id) AS id FROM quality_per_hour_v1',
-      )
-      return { store, get, cpu_s, history: whole, session_ids: ids.map(({ id }) => id) }
+  const main = await fleet('main', { sessions, seconds: hours * 3_600, fps: FPS })
+  const rows: Record<string, Record<string, string | number>> = {}
+  for (const ask of ASKS) {
+    const { took, cpu_ms } = await timed(main, ask, rounds)
+    const naive_ms = ask.naive === undefined ? undefined : await timedNaive(main, ask.naive)
+    const row = {
+      'p50 ms': Math.round(percentile(took, 0.5)),
+      'p95 ms': Math.round(percentile(took, 0.95)),
+      'CPU ms': Math.round(cpu_ms),
+      'raw frames ms': naive_ms === undefined ? '' : Math.round(naive_ms),
+      'times faster': naive_ms === undefined ? '' : rounded(naive_ms / percentile(took, 0.5)),
     }
+    rows[ask.question] = row
+    console.log(`  ${ask.question}: ${JSON.stringify(row)}`)
+  }
+  console.table(rows)
 
-    const main = await fleet('main', { sessions, seconds: hours * 3_600, fps: FPS })
-    const rows: Record<string, Record<string, string | number>> = {}
+  if (growth) {
+    const small = { sessions: growthSessions, seconds: growthMinutes * 60, fps: FPS }
+    const base = await fleet('base', small)
+    const frames = await fleet('frames', { ...small, fps: FPS * GROWTH.frames })
+    const more = await fleet('more_sessions', { ...small, sessions: small.sessions * GROWTH.more_sessions })
+    const table: typeof rows = {}
     for (const ask of ASKS) {
-      const { took, cpu_ms } = await timed(main, ask, rounds)
-      const naive_ms = ask.naive === undefined ? undefined : await timedNaive(main, ask.naive)
+      const one = await timed(base, ask, rounds)
+      const times = (name: string, many: Timed) => ({
+        [`${name}: p50 ×`]: rounded(percentile(many.took, 0.5) / percentile(one.took, 0.5)),
+        [`${name}: CPU ×`]: rounded(many.cpu_ms / one.cpu_ms),
+      })
       const row = {
-        'p50 ms': Math.round(percentile(took, 0.5)),
-        'p95 ms': Math.round(percentile(took, 0.95)),
-        'CPU ms': Math.round(cpu_ms),
-        'raw frames ms': naive_ms === undefined ? '' : Math.round(naive_ms),
-        'times faster': naive_ms === undefined ? '' : rounded(naive_ms / percentile(took, 0.5)),
+        'p50 ms': rounded(percentile(one.took, 0.5)),
+        'CPU ms': rounded(one.cpu_ms),
+        ...times(`${GROWTH.frames}× frames`, await timed(frames, ask, rounds)),
+        ...times(`${GROWTH.more_sessions}× sessions`, await timed(more, ask, rounds)),
       }
-      rows[ask.question] = row
+      table[ask.question] = row
       console.log(`  ${ask.question}: ${JSON.stringify(row)}`)
     }
-    console.table(rows)
-
-    if (growth) {
-      const small = { sessions: growthSessions, seconds: growthMinutes * 60, fps: FPS }
-      const base = await fleet('base', small)
-      const frames = await fleet('frames', { ...small, fps: FPS * GROWTH.frames })
-      const more = await fleet('more_sessions', { ...small, sessions: small.sessions * GROWTH.more_sessions })
-      const table: typeof rows = {}
-      for (const ask of ASKS) {
-        const one = await timed(base, ask, rounds)
-        const times = (name: string, many: Timed) => ({
-          [`${name}: p50 ×`]: rounded(percentile(many.took, 0.5) / percentile(one.took, 0.5)),
-          [`${name}: CPU ×`]: rounded(many.cpu_ms / one.cpu_ms),
-        })
-        const row = {
-          'p50 ms': rounded(percentile(one.took, 0.5)),
-          'CPU ms': rounded(one.cpu_ms),
-          ...times(`${GROWTH.frames}× frames`, await timed(frames, ask, rounds)),
-          ...times(`${GROWTH.more_sessions}× sessions`, await timed(more, ask, rounds)),
-        }
-        table[ask.question] = row
-        console.log(`  ${ask.question}: ${JSON.stringify(row)}`)
-      }
-      console.table(table)
-    }
-  } finally {
-    for (const part of parts.reverse()) await part.stop()
-    rmSync(data_dir, { recursive: true, force: true, maxRetries: 3 })
+    console.table(table)
   }
 }
 
