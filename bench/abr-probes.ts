@@ -20,17 +20,21 @@ const quantilesOf = (values: readonly number[]): Quantiles => ({
   max: values.reduce((a, b) => Math.max(a, b), 0),
 })
 
-const MARKERS = 150
 const MARKER_EVERY_MS = 100
-const DIRECT_S = 10
 
 /** A session of its own says a number every tenth of a second; how long until it is told. */
-export async function freshness(brokers: string, topic: string, url: string, key_file: string): Promise<Quantiles> {
+export async function freshness(
+  brokers: string,
+  topic: string,
+  url: string,
+  key_file: string,
+  seconds: number,
+): Promise<Quantiles> {
   const sender = createKafkaSender({ brokers: [brokers], topic })
   await sender.connect()
   const headers = { authorization: `Bearer ${readFileSync(key_file, 'utf8').trim()}` }
   const waits: number[] = []
-  for (let n = 0; n < MARKERS; n++) {
+  for (let n = 0; n < (seconds * 1_000) / MARKER_EVERY_MS; n++) {
     const [, rate] = saidIn(0xffff_ffff, n, Date.now() - 1_000)
     if (!rate) continue
     const kbps = 1_000 + n
@@ -55,7 +59,11 @@ const ASKED = [
 ] as const satisfies MetricId[]
 
 /** What somebody without us would do: ask the store for the last ten seconds of a session, each time. */
-export async function directly(store: Store, sessions: number): Promise<{ latency_ms: Quantiles; a_second: number }> {
+export async function directly(
+  store: Store,
+  sessions: number,
+  seconds: number,
+): Promise<{ latency_ms: Quantiles; a_second: number }> {
   const mine = 'session_id = {id:UUID}'
   const sql = groupedSql({
     tier: 'events',
@@ -64,7 +72,7 @@ export async function directly(store: Store, sessions: number): Promise<{ latenc
     values: Object.fromEntries(ASKED.map(id => [id, METRICS[id].value])),
   })
   const latencies: number[] = []
-  for (const end = performance.now() + DIRECT_S * 1_000; performance.now() < end; ) {
+  for (const end = performance.now() + seconds * 1_000; performance.now() < end; ) {
     const to = Math.floor(Date.now() / 1_000)
     const id = `00000000-0000-4000-8000-${Math.floor(Math.random() * sessions)
       .toString(16)
@@ -73,7 +81,7 @@ export async function directly(store: Store, sessions: number): Promise<{ latenc
     await store.query(sql, { id, from: to - 10, to: to + 10 })
     latencies.push(performance.now() - begun)
   }
-  return { latency_ms: quantilesOf(latencies), a_second: latencies.length / DIRECT_S }
+  return { latency_ms: quantilesOf(latencies), a_second: latencies.length / seconds }
 }
 
 const RAW_EVERY_MS = 500
@@ -81,13 +89,13 @@ const RAW_COLUMNS = `session_id, kind, source, seq, at, appended_at, target_fps,
   target_bitrate_kbps, available_kbps, rung, rtt_us, jitter_us, packets_received, packets_lost, width, height, encoded_fps`
 
 /** The other way to know who is live: reading what was stored since, again and again. */
-export async function readingRaw(store: Store) {
+export async function readingRaw(store: Store, seconds: number) {
   let since = Date.now() - 1_000
   let events = 0
   let own_cpu_s = 0
   const ages: number[] = []
   const begun = performance.now()
-  while (performance.now() - begun < DIRECT_S * 1_000) {
+  while (performance.now() - begun < seconds * 1_000) {
     const until = Date.now() - 50
     const cpu = process.cpuUsage()
     const rows = await store.query<{ appended_at: string }>(

@@ -21,7 +21,7 @@ interface Flags {
   readonly synthetic: number
 }
 
-const BATCH = { size: 100, a_second: 20, seconds: 10 }
+const BATCH = { size: 100, a_second: 20 }
 /** Longer than anything here takes: the load is ended when all was asked. */
 const LOAD_S = 3_600
 const SETTINGS = { API_REQUESTS_PER_SECOND: '1000000', API_CONCURRENT_REQUESTS: '10000', ABR_STALE_AFTER_MS: '10000' }
@@ -32,7 +32,7 @@ new Command('npm run bench:abr --')
   )
   .option('--sessions <number>', 'live sessions, each says two events a second', wholeFrom(1), 5_000)
   .option('--requests <number>', 'requests for a session a second', wholeFrom(1), 1_000)
-  .option('--seconds <number>', 'how long they are asked', wholeFrom(1), 20)
+  .option('--seconds <number>', 'how long each way of asking goes on', wholeFrom(1), 20)
   .option('--synthetic <number>', 'sessions of the measurement without Kafka', wholeFrom(1), 50_000)
   .allowExcessArguments(false)
   .action((flags: Flags) => bench(flags))
@@ -70,7 +70,7 @@ async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Pr
     produced = Number(line.split(' ')[0])
   })
   while ((await vital(url, 'abr_live_sessions')) < sessions) await sleep(500)
-  await sleep(10_000)
+  await sleep(1_000 * seconds)
 
   const pids = {
     ...{ api: api.pid, ingester: ingester.pid, clickhouse: clickhouse.pid, broker: broker.pid },
@@ -96,15 +96,15 @@ async function measure({ sessions, requests, seconds }: Flags, stage: Stage): Pr
     return JSON.parse(told) as Told
   }
 
-  const idle = await used(() => sleep(5_000))
+  const idle = await used(() => sleep(1_000 * seconds))
   const before = await serverTimes(url)
   const state = await used(() => asking(requests, seconds, sessions, 0))
   const server = serverQuantiles(before, await serverTimes(url))
-  const batch = await used(() => asking(BATCH.a_second, BATCH.seconds, sessions, BATCH.size))
-  const fresh = await freshness(brokers, config.KAFKA_TOPIC, url, key_file)
+  const batch = await used(() => asking(BATCH.a_second, seconds, sessions, BATCH.size))
+  const fresh = await freshness(brokers, config.KAFKA_TOPIC, url, key_file, seconds)
   const store = openStore(config.clickhouse)
-  const direct = await used(() => directly(store, sessions))
-  const rows = await used(() => readingRaw(store))
+  const direct = await used(() => directly(store, sessions, seconds))
+  const rows = await used(() => readingRaw(store, seconds))
   await store.close()
 
   const ms = (n: number): string => n.toFixed(2)
