@@ -44,7 +44,7 @@ export const PARTS = {
       'query.ts',
       quick
         ? ['--sessions', 5, '--hours', 1, '--rounds', 2, '--growth-sessions', 2, '--growth-minutes', 5]
-        : ['--sessions', 200, '--hours', 1, '--rounds', 20, '--growth-sessions', 50, '--growth-minutes', 20],
+        : ['--sessions', 200, '--hours', 1, '--rounds', 20, '--growth-sessions', 50, '--growth-minutes', 40],
       ['How long a question takes', 'How that grows'],
       ([table = {}]) => ({
         'queries: raw frames / ours, median time, the least of all questions': least(table, 'times faster'),

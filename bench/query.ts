@@ -39,6 +39,8 @@ new Command('npm run bench:query --')
   .parseAsync()
 
 const FPS = 60
+/** Rounds before those that count. */
+const WARM_UP = 2
 const METRICS = ['fps_avg', 'frame_time_p99_us'] as const
 type Metric = (typeof METRICS)[number]
 /** What a user without us would ask: of the raw frames, by name of the question. */
@@ -100,6 +102,8 @@ async function measure(
   { sessions, hours, rounds, growth, growthSessions, growthMinutes }: Flags,
   { environment, clickhouse, start }: Stage,
 ): Promise<void> {
+  if (growth && growthMinutes <= rounds + WARM_UP)
+    throw new Error(`--growth-minutes must be more than ${rounds + WARM_UP}: each round begins a minute later`)
   const fleet = async (name: string, history: Omit<History, 'from'>): Promise<Place> => {
     const own = { ...environment, CLICKHOUSE_DATABASE: name, HTTP_PORT: String(await freePort()) }
     const config = readConfig(own)
@@ -176,13 +180,12 @@ interface Timed {
 async function timed({ get, cpu_s, history, session_ids }: Place, ask: Ask, rounds: number): Promise<Timed> {
   const took: number[] = []
   let before_s = cpu_s()
-  for (let round = -2; round < rounds; round++) {
-    const path = ask.path(session_ids[(round + 2) % session_ids.length] ?? '')
-    const range = `from=${(history.from + (round + 2) * 60) * 1_000}&to=${(history.from + history.seconds) * 1_000}`
+  for (let round = -WARM_UP; round < rounds; round++) {
+    const path = ask.path(session_ids[(round + WARM_UP) % session_ids.length] ?? '')
+    const range = `from=${(history.from + (round + WARM_UP) * 60) * 1_000}&to=${(history.from + history.seconds) * 1_000}`
     if (round === 0) before_s = cpu_s()
     const begun = performance.now()
     await get(path.includes('?') ? `${path}${range}` : path)
-    // The first ones warm up.
     if (round >= 0) took.push(performance.now() - begun)
   }
   return { took, cpu_ms: ((cpu_s() - before_s) * 1_000) / rounds }
