@@ -24,6 +24,9 @@ interface Flags {
   readonly growthMinutes: number
 }
 
+/** Rounds before those that count. */
+const WARM_UP = 2
+
 new Command('npm run bench:query --')
   .description(
     'p50 and p95 of dashboard questions over a fleet’s history, and how many times faster than over raw frames',
@@ -35,12 +38,17 @@ new Command('npm run bench:query --')
   .option('--growth-sessions <number>', 'sessions of the fleet from which growth is measured', wholeFrom(1), 200)
   .option('--growth-minutes <number>', 'minutes of its history', wholeFrom(1), 60)
   .allowExcessArguments(false)
-  .action((flags: Flags) => onStage({}, stage => measure(flags, stage)))
+  .action((flags: Flags, command: Command) => {
+    const shortest = Math.min(flags.hours * 60, flags.growth ? flags.growthMinutes : Number.POSITIVE_INFINITY)
+    if (shortest <= flags.rounds + WARM_UP)
+      command.error(
+        `${flags.rounds} rounds and ${WARM_UP} before them each begin a minute later: ${shortest} minutes of history are too few`,
+      )
+    return onStage({}, stage => measure(flags, stage))
+  })
   .parseAsync()
 
 const FPS = 60
-/** Rounds before those that count. */
-const WARM_UP = 2
 const METRICS = ['fps_avg', 'frame_time_p99_us'] as const
 type Metric = (typeof METRICS)[number]
 /** What a user without us would ask: of the raw frames, by name of the question. */
@@ -102,8 +110,6 @@ async function measure(
   { sessions, hours, rounds, growth, growthSessions, growthMinutes }: Flags,
   { environment, clickhouse, start }: Stage,
 ): Promise<void> {
-  if (growth && growthMinutes <= rounds + WARM_UP)
-    throw new Error(`--growth-minutes must be more than ${rounds + WARM_UP}: each round begins a minute later`)
   const fleet = async (name: string, history: Omit<History, 'from'>): Promise<Place> => {
     const own = { ...environment, CLICKHOUSE_DATABASE: name, HTTP_PORT: String(await freePort()) }
     const config = readConfig(own)
