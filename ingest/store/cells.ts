@@ -47,14 +47,19 @@ const histogram = (fromEvents: string): CellColumn => ({
   fromEvents,
   fromCells: c => `sumMap(${c})`,
 })
+/** Ends a sorted list of buckets; beyond any. */
+const NO_BUCKET = 65_535
 /**
- * Values gathered into a list, then each distinct bucket of it counted. Less than half the cost of `sumMap` (1.1 against 2.4 µs of CPU
- * per event of a live mix for frames, 2 cores, 2026-11-22), whose hash table pays per value.
+ * Values gathered into a list, which sorted has each bucket as a run: where the runs begin says how long they are. A third of the cost
+ * of `sumMap` (0.83 against 2.4 µs of CPU per event of a live mix for frames, gathering them included; counting each distinct bucket
+ * in the list 1.07; 2 cores, 2026-11-27), whose hash table pays per value.
  */
-const countedHistogram = (name: string, gathered: string): CellColumn =>
-  histogram(
-    `mapFromArrays(arraySort(arrayDistinct(${gathered} AS gathered_${name})) AS distinct_${name}, arrayMap(b -> countEqual(gathered_${name}, b), distinct_${name}))`,
+const countedHistogram = (name: string, gathered: string): CellColumn => {
+  const begins = `arrayFilter((at, step) -> step != 0, arrayEnumerate(sorted_${name}), arrayDifference(sorted_${name}))`
+  return histogram(
+    `mapFromArrays(arrayPopBack(arrayCompact(arrayPushBack(arraySort(${gathered}), ${NO_BUCKET}) AS sorted_${name})), arrayMap(n -> toUInt64(n), arrayPopFront(arrayDifference(arrayPushFront(${begins}, 1)))))`,
   )
+}
 /** Many values per event. */
 const arrayHistogram = (name: string, xs: string): CellColumn =>
   countedHistogram(name, `groupArrayArray(arrayMap(x -> ${bucketSql('x')}, ${xs}))`)
