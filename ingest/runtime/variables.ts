@@ -85,7 +85,9 @@ const INGESTER = {
   INGEST_FLUSH_BYTES: whole(1_000_000, 1_000_000_000)
     .default(64_000_000)
     .describe('A batch is sent at this many bytes of messages at the latest'),
-  SETTLE_EVERY_MS: whole(100, 600_000).default(1_000).describe('How often the ingester looks for buckets of ten seconds to settle; a fifth as often for coarser ones'),
+  SETTLE_EVERY_MS: whole(100, 600_000)
+    .default(1_000)
+    .describe('How often the ingester looks for buckets of ten seconds to settle; a fifth as often for coarser ones'),
 }
 
 const REFUSED_AND_KEPT = {
