@@ -190,6 +190,14 @@ describe('a minute is settled', () => {
   test('at last even while late events keep one of its cells changing', () => {
     expect(chooseEnded('minute', due, new Set([T + 50]), secondsIn(60 + 61))).toEqual(due)
   })
+
+  test('not before its cells while a backlog is worked off, however long ago it ended', () => {
+    const HOUR_S = 3_600
+    const read_at_ms = secondsIn(HOUR_S)
+    expect(chooseEnded('minute', due, new Set([T + 50]), secondsIn(HOUR_S + 59), read_at_ms)).toEqual([])
+    expect(chooseEnded('minute', due, new Set([T + 50]), secondsIn(HOUR_S + 60), read_at_ms)).toEqual(due)
+    expect(chooseEnded('minute', due, new Set(), secondsIn(HOUR_S), read_at_ms)).toEqual(due)
+  })
 })
 
 describe('context values', () => {

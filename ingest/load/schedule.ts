@@ -94,12 +94,16 @@ export function oursOf(
   return chosen.filter(({ t }) => now_ms - (waiting.get(t) ?? Number.NEGATIVE_INFINITY) >= OTHERS_WITHIN_MS)
 }
 
-/** Buckets that have ended and in which all below is settled, or that have been due for too long. */
+/**
+ * Buckets that have ended and in which all below is settled, or that have been due for too long.
+ * @param backlog_at_ms when a backlog was last being worked off: what is due since then has not been due for long, however old it is
+ */
 export function chooseEnded(
   tier: CoarserTier,
   due: readonly DueBucket[],
   unsettledBelow: ReadonlySet<number>,
   now_ms: number,
+  backlog_at_ms = 0,
 ): DueBucket[] {
   const { seconds } = TIERS[tier]
   const starts = [...unsettledBelow].map(t => Math.floor(t / seconds) * seconds)
@@ -107,7 +111,7 @@ export function chooseEnded(
   return due.filter(({ t, settled_at_ms }) => {
     const ended_ms = (t + seconds) * 1_000
     if (ended_ms + GRACE_MS > now_ms) return false
-    if (changing.has(t)) return now_ms - Math.max(settled_at_ms, ended_ms) >= CHANGING_EVERY_MS[tier]
+    if (changing.has(t)) return now_ms - Math.max(settled_at_ms, ended_ms, backlog_at_ms) >= CHANGING_EVERY_MS[tier]
     return tier === 'minute' || now_ms - settled_at_ms >= LATE_HOUR_EVERY_MS
   })
 }

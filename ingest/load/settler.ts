@@ -94,6 +94,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
   let early_at_ms = 0
   let lastNear_ms = Number.NEGATIVE_INFINITY
   let backlog = false
+  let backlog_at_ms = 0
   /** Buckets of ten seconds whose rows are still changing. */
   let unquiet: readonly DueBucket[] = []
   /** Start of the oldest bucket of ten seconds settled since the coarser tiers were last looked through. */
@@ -142,6 +143,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     const behind = options.behind()
     const before = backlog
     backlog = inBacklog(before, behind)
+    if (backlog) backlog_at_ms = now
     const quiet = quietOf(due, watched, now, backlog ? behind.passed_ms : now)
     unquiet = await work('10s', due, quiet)
     // Not at once when our backlog ends: others may be about to end theirs.
@@ -165,7 +167,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     for (const tier of COARSER_TIERS) {
       const due = await dueOf(tier)
       const unsettled = new Set(below.map(({ t }) => t))
-      below = await work(tier, due, chooseEnded(tier, due, unsettled, Date.now()))
+      below = await work(tier, due, chooseEnded(tier, due, unsettled, Date.now(), backlog_at_ms))
     }
     const hours = await dueOf('session')
     await work('session', hours, chooseSessions(hours, Date.now()))
