@@ -75,7 +75,10 @@ export const usersXml = (): string => `<clickhouse>
 </clickhouse>
 `
 
-/** Few threads and small caches: the broker, the ingester and the API live on the same machine. */
+/**
+ * Few threads and small caches: the broker, the ingester and the API live on the same machine. Merging can wait for whoever waits for an
+ * answer (where the process may say so: CAP_SYS_NICE).
+ */
 export const configXml = (usersFile: string): string => `<clickhouse>
   <users_config>${escapeXml(usersFile)}</users_config>
   <max_server_memory_usage>${8 * GIB}</max_server_memory_usage>
@@ -88,6 +91,7 @@ export const configXml = (usersFile: string): string => `<clickhouse>
   <text_index_postings_cache_size>0</text_index_postings_cache_size>
   <query_condition_cache_size>${32 * MIB}</query_condition_cache_size>
   <background_pool_size>2</background_pool_size>
+  <os_threads_nice_value_merge_mutate>10</os_threads_nice_value_merge_mutate>
   <background_schedule_pool_size>4</background_schedule_pool_size>
   <background_message_broker_schedule_pool_size>2</background_message_broker_schedule_pool_size>
 </clickhouse>
