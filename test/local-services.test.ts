@@ -276,9 +276,11 @@ describe('a part', () => {
     rememberPid(data_dir, 'script', other.pid ?? Number.NaN)
     const file = join(data_dir, 'run', 'script.json')
     writeFileSync(file, readFileSync(file, 'utf8').replace(/"started":"[^"]+"/, '"started":"before"'))
-    const left = await endLeftover(data_dir, 'script')
-    other.kill('SIGKILL')
-    expect(left).toBe('none')
+    const found = await endLeftover(data_dir, 'script')
+    const died_of = new Promise(resolve => other.once('exit', (_code, signal) => resolve(signal)))
+    other.kill('SIGUSR2')
+    // Had it been ended as a leftover, it would have died of another signal.
+    expect([found, await died_of]).toEqual(['none', 'SIGUSR2'])
   })
 })
 

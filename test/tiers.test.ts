@@ -8,10 +8,12 @@ import type { QualityEvent } from '../ingest/contract/events.ts'
 import { createKafkaSender } from '../ingest/emit/kafka.ts'
 import { chooseEnded, chooseSessions } from '../ingest/load/schedule.ts'
 import { readConfig } from '../ingest/runtime/config.ts'
+import { Batch, insertBatch } from '../ingest/store/batch.ts'
 import { cellsFromCells, cellsFromEvents } from '../ingest/store/cell-sql.ts'
 import { CELL_COLUMNS } from '../ingest/store/cells.ts'
 import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import { migrate } from '../ingest/store/migrate.ts'
+import { claim } from '../ingest/store/owner.ts'
 import { SESSION_COLUMNS, SESSIONS_TABLE, settleSessions } from '../ingest/store/sessions.ts'
 import { COARSER_TIERS, due10s, dueCoarser, settle, TIERS } from '../ingest/store/settle.ts'
 import { cutOf, settledOf, subjectOf } from '../query/metrics/answer.ts'
@@ -323,6 +325,33 @@ test('the ingester settles every tier, and whole sessions, by itself', async () 
         const found = (await rows()) as { events: number }[]
         return found.length === 2 && found.every(({ events }) => events === 6)
       })
+  } finally {
+    await pipeline.close()
+    await stopServices()
+  }
+}, 240_000)
+
+test('the ingester settles what another writer stored minutes ago, which it has no word of', async () => {
+  const pipeline = await Pipeline.start('elsewhere', { SETTLE_EVERY_MS: '200' })
+  try {
+    const { store: live, sender } = pipeline
+    // The look back over all that is kept, at its start, must not be what finds it.
+    const own = eventOf(1, 0, Date.now() - 60_000)
+    await sender.sendRaw([{ key: own.session_id, value: JSON.stringify(own) }])
+    await pipeline.stored()
+    await pipeline.settled()
+    const log_id = unique('elsewhere')
+    const at_ms = Date.now() - 5 * 60_000
+    const event = eventOf(2, 0, at_ms)
+    const batch = new Batch((_field, value) => value)
+    const position = { log_id, kafka_partition: 0, kafka_offset: 0, appended_at_ms: at_ms }
+    batch.append(position, { event, at_ms: event.started_at_ms, clock_shift_ms: 0, extensions: 0 }, 0)
+    await insertBatch(live, await claim(live, log_id, [0], () => true), batch)
+    const cells = `SELECT count() AS n FROM quality_per_10s_v1 WHERE session_id = {session_id:UUID}`
+    await until('it is settled', DEADLINE_MS, async () => {
+      const [cell] = await live.query<{ n: number }>(cells, { session_id: event.session_id })
+      return cell?.n === 1
+    })
   } finally {
     await pipeline.close()
     await stopServices()

@@ -87,7 +87,9 @@ const INGESTER = {
     .describe('A batch is sent at this many bytes of messages at the latest'),
   SETTLE_EVERY_MS: whole(100, 600_000)
     .default(1_000)
-    .describe('How often the ingester looks for buckets of ten seconds to settle; a fifth as often for coarser ones'),
+    .describe(
+      'How often the ingester looks for buckets of ten seconds to settle; for coarser ones it looks more rarely',
+    ),
 }
 
 const REFUSED_AND_KEPT = {

@@ -48,7 +48,8 @@ export interface DueBucket {
   readonly settled_at_ms: number
 }
 
-const NOTED = `SELECT t, argMax(rows, settled_at) AS noted_rows, max(settled_at) AS noted_at FROM settled_v1`
+/** What buckets were settled from last, and when; `WHERE … GROUP BY t` follows. */
+export const NOTED = `SELECT t, argMax(rows, settled_at) AS noted_rows, max(settled_at) AS noted_at FROM settled_v1`
 const atOrAfter = (column: string): string => `${column} >= toDateTime({since:UInt32}, 'UTC')`
 
 /**

@@ -32,7 +32,7 @@ export interface BrokerOptions {
 
 /** The page cache does the work; the heap holds requests in flight, of up to 20 MB each. */
 const HEAP_MB = 512
-/** Java would begin with a 64th of the machine's memory, and touch all of it in the course of an hour before it collects for the first time. */
+/** Java would begin with a 64th of the machine's memory, and touch it bit by bit before it collects for the first time. */
 const HEAP_AT_FIRST_MB = 64
 const RETENTION_HOURS = 24
 const READY_WITHIN_MS = 120_000
@@ -79,7 +79,7 @@ export async function prepareBroker(options: BrokerOptions): Promise<Command> {
 
 function javaArguments(jars: string, { heap_mb = HEAP_MB, short_lived = false }: BrokerOptions): string[] {
   return [
-    `-Xms${Math.min(HEAP_AT_FIRST_MB, heap_mb)}m`,
+    `-Xms${HEAP_AT_FIRST_MB}m`,
     `-Xmx${heap_mb}m`,
     ...(short_lived ? ['-XX:TieredStopAtLevel=1'] : []),
     // One collector thread: on two cores shared with the rest of the service, pauses are short and the process stays small.

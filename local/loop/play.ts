@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { z } from 'zod'
 import { createKafkaSender, type KafkaSender } from '../../ingest/emit/kafka.ts'
 import { type AbrClient, createAbrClient } from '../../query/abr-client/client.ts'
 import { readMaterial } from '../fleet/fleet.ts'
@@ -164,14 +165,16 @@ function reasonsOf(players: readonly Player[]): string {
   return [...all].map(([reason, times]) => `${reason} ${times}`).join(', ')
 }
 
-interface Regret {
-  readonly policy: string
-  readonly decisions: number
-  readonly regret: Readonly<Record<string, number | null>>
-}
+const regrets = z.array(
+  z.object({
+    policy: z.string(),
+    decisions: z.number(),
+    regret: z.record(z.string(), z.number().nullable()),
+  }),
+)
 
 async function regretOf(api: Api, from_ms: number): Promise<{ readonly text: string; readonly policies: number }> {
-  const rows = (await ask(api, '/v1/abr/regret', { from: String(from_ms), to: 'now' })) as unknown as Regret[]
+  const rows = regrets.parse(await ask(api, '/v1/abr/regret', { from: String(from_ms), to: 'now' }))
   const mine = rows.filter(({ policy }) => ARMS.some(arm => arm.policy === policy))
   const names = Object.keys(mine[0]?.regret ?? {})
   const lines = mine.map(({ policy, decisions, regret }) => [
