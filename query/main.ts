@@ -104,10 +104,6 @@ async function run(): Promise<void> {
     console_dir: config.CONSOLE_DIR,
   })
   const server = await listen(app.fetch, config.HTTP_HOST, config.HTTP_PORT)
-  log.info(
-    { url: `http://${config.HTTP_HOST}:${config.HTTP_PORT}`, clickhouse: config.clickhouse.url },
-    'query_started',
-  )
   const watching = watchStore(connection, log, stopping.signal)
 
   onSignal(async signal => {
@@ -129,6 +125,11 @@ async function run(): Promise<void> {
     log.info({ failed }, 'stopped')
     return failed.length === 0 ? 0 : 1
   })
+  // Said last: who reads it may stop us at once.
+  log.info(
+    { url: `http://${config.HTTP_HOST}:${config.HTTP_PORT}`, clickhouse: config.clickhouse.url },
+    'query_started',
+  )
 }
 
 /** Decisions that Kafka does not take in time are lost, and it is said how many. */

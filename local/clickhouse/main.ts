@@ -53,7 +53,6 @@ async function main(config: Config): Promise<void> {
     engine.close()
     throw error
   }
-  log.info({ port: config.CLICKHOUSE_PORT, data_dir: directory, sessions: LIMITS.sessions }, 'clickhouse_ready')
 
   const stop = async (signal: string): Promise<number> => {
     log.info({ signal, running: engine.running, waiting: engine.waiting }, 'clickhouse_stopping')
@@ -79,6 +78,8 @@ async function main(config: Config): Promise<void> {
   onSignal(stop)
   // Our parent, where there is one, holds the other end: without it nobody would stop us.
   process.on('disconnect', () => process.kill(process.pid, 'SIGTERM'))
+  // Said last: who reads it may stop us at once.
+  log.info({ port: config.CLICKHOUSE_PORT, data_dir: directory, sessions: LIMITS.sessions }, 'clickhouse_ready')
 }
 
 function closeAll(server: Server, closed: Promise<unknown>): Promise<unknown> {
