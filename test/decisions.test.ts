@@ -7,6 +7,7 @@ import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/
 import { compareEnds, fetchPosition, type Gate, place, verifySameLog } from '../ingest/load/gate.ts'
 import { Partitions } from '../ingest/load/partitions.ts'
 import { chooseEnded, inBacklog, nextEarly, oursOf, quietOf, type Watch } from '../ingest/load/schedule.ts'
+import type { DueBucket } from '../ingest/store/settle.ts'
 
 describe('a partition’s gate', () => {
   const gate: Gate = { partition: 0, next: 100, verify_appended_at_ms: undefined }
@@ -99,33 +100,41 @@ describe('how far an ingester is', () => {
 
 describe('a changed bucket is settled', () => {
   const T = 1_795_000_000
-  const now = T * 1_000 + 5_000
-  const live = Number.POSITIVE_INFINITY
+  const end = (T + 10) * 1_000
+  const now = end + 1_000
+  const bucket = (rows: number): DueBucket => ({ t: T, rows, settled_at_ms: 0 })
 
-  test('once it has gone quiet', () => {
+  test('once it has gone quiet, and until then it is told when that will be', () => {
     const watched = new Map<number, Watch>()
-    const due = [{ t: T, rows: 10, settled_at_ms: now }]
-    expect(quietOf(due, watched, now, live)).toEqual([])
-    expect(quietOf(due, watched, now + 1_900, live)).toEqual([])
-    expect(quietOf(due, watched, now + 2_000, live)).toEqual(due)
+    const due = [bucket(10)]
+    const later = { quiet: [], next_ms: now + 2_000 }
+    expect(quietOf(due, watched, now)).toEqual(later)
+    expect(quietOf(due, watched, now + 1_900)).toEqual(later)
+    expect(quietOf(due, watched, now + 2_000)).toEqual({ quiet: due, next_ms: Number.POSITIVE_INFINITY })
+  })
+
+  test('not before it has ended', () => {
+    const watched = new Map<number, Watch>()
+    const due = [bucket(10)]
+    quietOf(due, watched, end - 9_000)
+    expect(quietOf(due, watched, end - 1)).toEqual({ quiet: [], next_ms: end })
+    expect(quietOf(due, watched, end).quiet).toEqual(due)
   })
 
   test('later while a backlog is worked off and a partition has yet to pass it', () => {
     const watched = new Map<number, Watch>()
-    const due = [{ t: T, rows: 10, settled_at_ms: 0 }]
-    const itsEnd = (T + 10) * 1_000
-    quietOf(due, watched, now, itsEnd)
-    expect(quietOf(due, watched, now + 14_000, itsEnd)).toEqual([])
-    expect(quietOf(due, watched, now + 14_000, itsEnd + 5_000)).toEqual(due)
-    expect(quietOf(due, watched, now + 15_000, itsEnd)).toEqual(due)
+    const due = [bucket(10)]
+    quietOf(due, watched, now, end)
+    expect(quietOf(due, watched, now + 14_000, end)).toEqual({ quiet: [], next_ms: now + 15_000 })
+    expect(quietOf(due, watched, now + 14_000, end + 5_000).quiet).toEqual(due)
+    expect(quietOf(due, watched, now + 15_000, end).quiet).toEqual(due)
   })
 
   test('later if a row arrived meanwhile', () => {
     const watched = new Map<number, Watch>()
-    quietOf([{ t: T, rows: 10, settled_at_ms: 0 }], watched, now, live)
-    const grown = [{ t: T, rows: 11, settled_at_ms: 0 }]
-    expect(quietOf(grown, watched, now + 2_000, live)).toEqual([])
-    expect(quietOf(grown, watched, now + 4_000, live)).toEqual(grown)
+    quietOf([bucket(10)], watched, now)
+    expect(quietOf([bucket(11)], watched, now + 2_000).quiet).toEqual([])
+    expect(quietOf([bucket(11)], watched, now + 4_000).quiet).toEqual([bucket(11)])
   })
 
   test('before that only as often as it costs a tenth of a core', () => {
@@ -135,8 +144,8 @@ describe('a changed bucket is settled', () => {
 
   test('and is forgotten once it is settled', () => {
     const watched = new Map<number, Watch>()
-    quietOf([{ t: T, rows: 1, settled_at_ms: 0 }], watched, now, live)
-    quietOf([], watched, now, live)
+    quietOf([bucket(1)], watched, now)
+    quietOf([], watched, now)
     expect(watched.size).toBe(0)
   })
 })

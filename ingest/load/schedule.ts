@@ -12,7 +12,7 @@ import type { Behind } from './loader.ts'
 const QUIET_MS = 2_000
 /** The same while a backlog is worked off and some partition has yet to pass the bucket. */
 const QUIET_UNPASSED_MS = 15_000
-/** A bucket is passed by what Kafka had this long after its end. */
+/** In a backlog a bucket is passed by what Kafka had this long after its end. */
 const PASSED_MS = 5_000
 /** What is stored this soon after Kafka had it is live. */
 const LIVE_WITHIN_MS = 5_000
@@ -46,24 +46,34 @@ export interface Watch {
 }
 
 /**
- * Which due buckets of ten seconds have gone quiet. Pure but for `watched`, which is brought up to what is due.
- * @param passed_ms all that Kafka had before is stored
+ * Which due buckets of ten seconds have gone quiet, and when the next of the others will have if no row comes.
+ * Pure but for `watched`, which is brought up to what is due.
+ * @param passed_ms in a backlog: all that Kafka had before is stored
  */
 export function quietOf(
   due: readonly DueBucket[],
   watched: Map<number, Watch>,
   now_ms: number,
-  passed_ms: number,
-): DueBucket[] {
+  passed_ms?: number,
+): { readonly quiet: readonly DueBucket[]; readonly next_ms: number } {
   const seen = new Set(due.map(bucket => bucket.t))
   for (const t of watched.keys()) if (!seen.has(t)) watched.delete(t)
-  return due.filter(({ t, rows }) => {
+  const quiet: DueBucket[] = []
+  let next_ms = Number.POSITIVE_INFINITY
+  for (const bucket of due) {
+    const { t, rows } = bucket
     const before = watched.get(t)
-    const isPassed = (t + TIERS['10s'].seconds) * 1_000 + PASSED_MS <= passed_ms
-    if (before?.rows === rows) return now_ms - before.since_ms >= (isPassed ? QUIET_MS : QUIET_UNPASSED_MS)
-    watched.set(t, { rows, since_ms: now_ms })
-    return false
-  })
+    const since_ms = before?.rows === rows ? before.since_ms : now_ms
+    watched.set(t, { rows, since_ms })
+    const end_ms = (t + TIERS['10s'].seconds) * 1_000
+    const quiet_ms =
+      passed_ms === undefined
+        ? Math.max(end_ms, since_ms + QUIET_MS)
+        : since_ms + (end_ms + PASSED_MS <= passed_ms ? QUIET_MS : QUIET_UNPASSED_MS)
+    if (quiet_ms <= now_ms) quiet.push(bucket)
+    else next_ms = Math.min(next_ms, quiet_ms)
+  }
+  return { quiet, next_ms }
 }
 
 /**

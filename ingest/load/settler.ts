@@ -77,8 +77,8 @@ interface Memory {
 const NEVER = Number.POSITIVE_INFINITY
 const blank = (): Memory => ({ oldest_left_ms: NEVER, waiting: new Map() })
 
-/** A pass over tiers. `full`: over all that is kept. */
-type Pass = (now_ms: number, full: boolean) => Promise<void>
+/** A pass over tiers. `full`: over all that is kept. Tells when it would like to be the next, where that is sooner than usual. */
+type Pass = (now_ms: number, full: boolean) => Promise<number>
 
 /**
  * Runs two passes side by side until `signal` aborts: over ten seconds, and over what is settled from them, which may take longer than
@@ -144,7 +144,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     const before = backlog
     backlog = inBacklog(before, behind)
     if (backlog) backlog_at_ms = now
-    const quiet = quietOf(due, watched, now, backlog ? behind.passed_ms : now)
+    const { quiet, next_ms } = quietOf(due, watched, now, backlog ? behind.passed_ms : undefined)
     unquiet = await work('10s', due, quiet)
     // Not at once when our backlog ends: others may be about to end theirs.
     if (now >= early_at_ms && !backlog && !before) {
@@ -152,6 +152,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
       await settleAll('10s', unquiet.filter(isOurTurn('10s')))
       early_at_ms = nextEarly(now, performance.now() - begun)
     }
+    return next_ms
   }
 
   const coarser: Pass = async (now, full) => {
@@ -180,6 +181,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
       if (off !== 0) log.error({ offsets: off }, 'offsets_missing')
       lastAudit_ms = now
     }
+    return NEVER
   }
 
   /** After a failure all that is kept is looked through again, as what was known of it may have been lost. */
@@ -188,9 +190,10 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
     let failures = 0
     while (!signal.aborted) {
       const now = Date.now()
+      let next_ms = NEVER
       const full = now - lastFull_ms >= FULL_PASS_EVERY_MS
       try {
-        await pass(now, full)
+        next_ms = await pass(now, full)
         if (full) lastFull_ms = now
         if (failures > 0) log.info({ failures }, 'settling_recovered')
         failures = 0
@@ -201,7 +204,7 @@ export async function runSettler(options: SettlerOptions, signal: AbortSignal): 
           log.warn({ error: error instanceof Error ? error.message.slice(0, 300) : String(error) }, 'settling_failed')
       }
       const wait = every_ms * (0.75 + Math.random() / 2) * Math.min(10, 1 + failures)
-      await sleep(wait, undefined, { signal }).catch(() => {})
+      await sleep(Math.max(0, Math.min(wait, next_ms - Date.now())), undefined, { signal }).catch(() => {})
     }
   }
 
