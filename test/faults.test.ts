@@ -229,6 +229,24 @@ describe('the topic is not what it was', () => {
     await store.close()
   }, 240_000)
 
+  test('it has fewer partitions than there are ingesters: one is a spare, ready, and takes over when another dies', async () => {
+    const { store, ...options } = pipeline()
+    const three = await Promise.all([1, 2, 3].map(() => startIngester({ ...options, environment: QUICK })))
+    const held = (some: typeof three) =>
+      Promise.all(some.map(({ vitals_url }) => vitalOf(vitals_url, 'ingest_partitions')))
+    await until('each of two has a partition', 60_000, async () => `${(await held(three)).sort()}` === '0,1,1')
+    const ready = await Promise.all(three.map(({ vitals_url }) => fetch(`${vitals_url}/readyz`)))
+    expect(ready.map(({ status }) => status)).toEqual([200, 200, 200])
+    const dies = three[(await held(three)).indexOf(1)]
+    await dies?.part.kill('SIGKILL')
+    const left = three.filter(ingester => ingester !== dies)
+    await until('each of the others has one', 60_000, async () => `${await held(left)}` === '1,1')
+    await send(options.brokers, options.topic, Date.now() - 60_000, 5)
+    await untilStored(store, [options.brokers], options.topic, 60_000)
+    expect(await verify(store, [options.brokers], options.topic)).toMatchObject({ lost: 0, doubled: 0 })
+    await store.close()
+  }, 240_000)
+
   test('its timestamps are the clients’: it refuses to start, and names the setting', async () => {
     const { store, ...options } = pipeline()
     await store.close()

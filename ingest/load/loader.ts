@@ -54,6 +54,8 @@ export class Loader implements Listener {
   #term = 0
   #taking: Promise<void> = Promise.resolve()
   #lease: Lease | undefined
+  /** The group has more members than partitions: it takes over when one of them goes. */
+  #isSpare = false
   #heartbeats = 0
 
   readonly #partitions = new Partitions()
@@ -73,9 +75,9 @@ export class Loader implements Listener {
     })
   }
 
-  /** Undefined once partitions are taken; otherwise what is being waited for. */
+  /** Undefined once partitions are taken, or the group has none for us; otherwise what is being waited for. */
   notReady(): string | undefined {
-    return this.#lease ? undefined : 'waiting for partitions to be assigned and taken'
+    return this.#lease || this.#isSpare ? undefined : 'waiting for partitions to be assigned and taken'
   }
 
   /** Start of the oldest event stored since this was last asked: how far back cells may have changed. */
@@ -123,6 +125,7 @@ export class Loader implements Listener {
   #beginTerm(partitions: readonly number[], afterHeartbeat = false): void {
     const term = ++this.#term
     this.#lease = undefined
+    this.#isSpare = partitions.length === 0
     this.#partitions.leave()
     this.#options.vitals.partitions.set(0)
     this.#options.vitals.lag.reset()
