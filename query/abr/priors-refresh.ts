@@ -25,7 +25,7 @@ export interface PriorSource {
   close(): Promise<void>
 }
 
-/** Enough for thirty sessions in each of hundreds of cohorts; 10 MB at most. */
+/** Enough for thirty sessions in each of hundreds of cohorts; 4 MB at most. */
 const SESSIONS_MAX = 10_000
 const REFRESH_EVERY_MS = 60_000
 /** The store has other work: between two questions there is a pause as long as the one before took. */

@@ -23,6 +23,8 @@ const OVER_AFTER_S = 300
 const LOTS = 65_536
 /** Sessions of one question. */
 const BATCH = 300
+/** Enough for what a fleet's contexts say; more are forgotten and cost a little memory. */
+const WORDS_MAX = 10_000
 /** They were heard of last within so long of each other: few ten seconds are read beside their own. */
 const TOGETHER_S = 300
 
@@ -63,16 +65,23 @@ export interface Cursor {
 }
 export const BEGINNING: Cursor = { settled_us: 0, id: '' }
 
+/** What is kept of a session: 430 bytes, where rows as they come would be 1,050. */
 interface Entry {
-  row: SessionRow
+  readonly id: string
+  readonly first: number
+  readonly lot: number
+  last: number
+  played_well: boolean
+  context: PriorContext
   /** Up to when its events were read; undefined: never. */
-  read_until?: number
+  read_until: number | undefined
   /** Undefined: it said too little. */
-  sustained?: PriorSession | undefined
+  sustained: PriorSession | undefined
 }
 
 export class PriorSessions {
   readonly #entries = new Map<string, Entry>()
+  readonly #words = new Words()
   readonly #sessions_max: number
   #lots = LOTS
 
@@ -90,19 +99,25 @@ export class PriorSessions {
   }
 
   hear(rows: readonly SessionRow[]): void {
-    for (const row of rows) {
-      const entry = this.#entries.get(row.id)
-      if (entry) entry.row = row
-      else if (row.lot < this.#lots) this.#entries.set(row.id, { row })
+    for (const { id, first, last, lot, stutter_time_pct, labels } of rows) {
+      const known = this.#entries.get(id)
+      if (!known && lot >= this.#lots) continue
+      const heard = {
+        last,
+        played_well: stutter_time_pct !== null && stutter_time_pct < STUTTER_MAX_PCT,
+        context: this.#words.contextOf(labels),
+      }
+      if (known) Object.assign(known, heard)
+      else this.#entries.set(id, { id, first, lot, ...heard, read_until: undefined, sustained: undefined })
     }
     while (this.#entries.size > this.#sessions_max && this.#lots > 1) {
       this.#lots = Math.floor(this.#lots / 2)
-      this.#drop(({ row }) => row.lot >= this.#lots)
+      this.#drop(({ lot }) => lot >= this.#lots)
     }
   }
 
   forgetBefore(from: number): void {
-    this.#drop(({ row }) => row.last < from)
+    this.#drop(({ last }) => last < from)
     // Fewer play than did: those to come are drawn more often again.
     if (this.#entries.size < this.#sessions_max / 4) this.#lots = Math.min(LOTS, this.#lots * 2)
   }
@@ -113,15 +128,15 @@ export class PriorSessions {
 
   /** Who is to be read now, those heard of last first: they tell most of what is now. */
   due(now_s: number): Batch[] {
-    const groups = new Map<number, SessionRow[]>()
-    for (const { row, read_until } of this.#entries.values()) {
-      if (!isDue(row, read_until, now_s)) continue
-      const group = 2 * Math.floor(row.last / TOGETHER_S) + Number(isShort(row))
-      const rows = groups.get(group)
-      if (rows) rows.push(row)
-      else groups.set(group, [row])
+    const groups = new Map<number, Entry[]>()
+    for (const entry of this.#entries.values()) {
+      if (!isDue(entry, now_s)) continue
+      const group = 2 * Math.floor(entry.last / TOGETHER_S) + Number(isShort(entry))
+      const entries = groups.get(group)
+      if (entries) entries.push(entry)
+      else groups.set(group, [entry])
     }
-    return [...groups].sort(([a], [b]) => b - a).flatMap(([, rows]) => batchesOf(rows))
+    return [...groups].sort(([a], [b]) => b - a).flatMap(([, entries]) => batchesOf(entries))
   }
 
   /** What was answered of the batch: who is not in it said too little. */
@@ -130,37 +145,59 @@ export class PriorSessions {
     for (const id of ids) {
       const entry = this.#entries.get(id)
       if (!entry) continue
-      entry.read_until = entry.row.last
-      const evidence = byId.get(id)
-      entry.sustained = evidence && { ...evidence, context: contextOf(entry.row) }
+      entry.read_until = entry.last
+      entry.sustained = sustainedOf(byId.get(id), entry.context)
     }
   }
 
   /** Those that played well, with what they sustained. */
   sustained(): PriorSession[] {
     const sessions: PriorSession[] = []
-    for (const { row, sustained } of this.#entries.values()) {
-      const { stutter_time_pct } = row
-      if (sustained && stutter_time_pct !== null && stutter_time_pct < STUTTER_MAX_PCT) sessions.push(sustained)
+    for (const { played_well, sustained } of this.#entries.values()) {
+      if (played_well && sustained) sessions.push(sustained)
     }
     return sessions
   }
 }
 
-function isDue({ first, last }: SessionRow, read_until: number | undefined, now_s: number): boolean {
+/** Contexts that share their words: as they are read, each is a text of its own. */
+class Words {
+  readonly #known = new Map<string, string>()
+
+  contextOf(labels: readonly string[]): PriorContext {
+    const known = NARROWING.map((name, i) => [name, this.#shared(labels[i] ?? '')] as const)
+    return Object.fromEntries(known.filter(([, value]) => value))
+  }
+
+  #shared(word: string): string {
+    const known = this.#known.get(word)
+    if (known !== undefined) return known
+    if (this.#known.size === WORDS_MAX) this.#known.clear()
+    this.#known.set(word, word)
+    return word
+  }
+}
+
+function isDue({ first, last, read_until }: Entry, now_s: number): boolean {
   if (read_until === undefined) return true
   return last > read_until && (last - first >= 2 * (read_until - first) || now_s - last > OVER_AFTER_S)
 }
 
-const isShort = ({ first, last }: SessionRow): boolean => last - first < SHORT_S
+const isShort = ({ first, last }: Entry): boolean => last - first < SHORT_S
 
-const batchesOf = (rows: readonly SessionRow[]): Batch[] =>
-  Array.from({ length: Math.ceil(rows.length / BATCH) }, (_, i) => {
-    const some = rows.slice(i * BATCH, (i + 1) * BATCH)
+const batchesOf = (entries: readonly Entry[]): Batch[] =>
+  Array.from({ length: Math.ceil(entries.length / BATCH) }, (_, i) => {
+    const some = entries.slice(i * BATCH, (i + 1) * BATCH)
     const lasts = some.map(({ last }) => last)
     const short = some.every(isShort)
     return { ids: some.map(({ id }) => id), short, buckets: spokenBy(short, Math.min(...lasts), Math.max(...lasts)) }
   })
 
-const contextOf = ({ labels }: SessionRow): PriorContext =>
-  Object.fromEntries(NARROWING.map((name, i) => [name, labels[i]] as const).filter(([, value]) => value))
+const sustainedOf = (row: SustainedRow | undefined, context: PriorContext): PriorSession | undefined =>
+  row && {
+    kbps: row.kbps,
+    censored: row.censored,
+    rtt_p50_us: row.rtt_p50_us,
+    packet_loss_pct: row.packet_loss_pct,
+    context,
+  }
