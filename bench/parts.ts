@@ -25,7 +25,7 @@ const cell = (table: Table, row: string, column: string): number => Number(table
 
 export const PARTS = {
   async ingest(quick, tell, known) {
-    const size = quick ? { sessions: 500, seconds: 10, rounds: 1 } : { sessions: 25_000, seconds: 20, rounds: 3 }
+    const size = quick ? { sessions: 500, seconds: 10, rounds: 1 } : { sessions: 25_000, seconds: 40, rounds: 3 }
     const { maximum, ...found } = await liveRace(size, tell)
     known.maximum = maximum
     return found
