@@ -5,6 +5,7 @@ import type { BitrateEvent } from '../ingest/contract/events.ts'
 import { PRIOR_OPTIONS, type PriorSession, priorsOf } from '../query/abr/priors.ts'
 import type { PriorContext } from '../query/abr/priors-cohorts.ts'
 import { sustainedBy } from '../query/abr/priors-evidence.ts'
+import { PriorSessions } from '../query/abr/priors-sessions.ts'
 import { atOnce, inSlices } from '../query/statistics/slices.ts'
 import { plainQuantile, survivalQuantiles } from '../query/statistics/survival.ts'
 import { chance } from '../query/statistics/weights.ts'
@@ -171,6 +172,53 @@ const PRIOR_LEVELS = [
   'global',
 ]
 const FULL = { isp: 'a', region: 'west', access: 'wifi', device: 'tv', game: 'metro' } as const
+
+describe('a session that is known', () => {
+  const BEGUN_S = 1_795_000_000
+  /** As settled from `first` to `last`, in seconds after BEGUN_S. */
+  const settled = (first: number, last: number, stutter_time_pct: number | null = 0.2) => ({
+    ...{ id: 'a', first: BEGUN_S + first, last: BEGUN_S + last, lot: 1, settled_us: 1, stutter_time_pct },
+    labels: ['wifi', 'north', '', 'tv', 'metro'],
+  })
+  const evidence = { id: 'a', intervals: 25, kbps: 9_000, censored: true, rtt_p50_us: 12_000, packet_loss_pct: null }
+
+  function known(): PriorSessions {
+    const sessions = new PriorSessions(10)
+    sessions.hear([settled(1_000, 1_100)])
+    for (const batch of sessions.due(BEGUN_S + 1_100)) sessions.read(batch, [evidence])
+    return sessions
+  }
+  const dueAt = (sessions: PriorSessions, second: number) => sessions.due(BEGUN_S + second).flatMap(({ ids }) => ids)
+
+  test('is what it sustained, in the context that is known of it', () => {
+    const context = { access: 'wifi', isp: 'north', device: 'tv', game: 'metro' }
+    const said = { kbps: 9_000, censored: true, rtt_p50_us: 12_000, packet_loss_pct: null }
+    expect(known().sustained()).toEqual([{ ...said, context }])
+  })
+
+  test('is read again when it has become twice as long, or is over, and not before', () => {
+    const sessions = known()
+    sessions.hear([settled(1_000, 1_199)])
+    expect(dueAt(sessions, 1_200)).toEqual([])
+    expect(dueAt(sessions, 1_500)).toEqual(['a'])
+    sessions.hear([settled(1_000, 1_200)])
+    expect(dueAt(sessions, 1_200)).toEqual(['a'])
+  })
+
+  test('has become no longer by a beginning that arrives late', () => {
+    const sessions = known()
+    sessions.hear([settled(0, 1_200)])
+    expect(dueAt(sessions, 1_200)).toEqual([])
+  })
+
+  test('has no vote once it stutters, or is not known not to', () => {
+    for (const stutter_time_pct of [1, null]) {
+      const sessions = known()
+      sessions.hear([settled(1_000, 1_100, stutter_time_pct)])
+      expect(sessions.sustained()).toEqual([])
+    }
+  })
+})
 
 describe('a cohort', () => {
   test('has one vote per session, however long each played', () => {

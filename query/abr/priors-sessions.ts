@@ -68,8 +68,9 @@ export const BEGINNING: Cursor = { settled_us: 0, id: '' }
 /** What is kept of a session: 430 bytes, where rows as they come would be 1,050. */
 interface Entry {
   readonly id: string
-  readonly first: number
   readonly lot: number
+  /** Something earlier may arrive late. */
+  first: number
   last: number
   played_well: boolean
   context: PriorContext
@@ -103,12 +104,13 @@ export class PriorSessions {
       const known = this.#entries.get(id)
       if (!known && lot >= this.#lots) continue
       const heard = {
+        first,
         last,
         played_well: stutter_time_pct !== null && stutter_time_pct < STUTTER_MAX_PCT,
         context: this.#words.contextOf(labels),
       }
       if (known) Object.assign(known, heard)
-      else this.#entries.set(id, { id, first, lot, ...heard, read_until: undefined, sustained: undefined })
+      else this.#entries.set(id, { id, lot, ...heard, read_until: undefined, sustained: undefined })
     }
     while (this.#entries.size > this.#sessions_max && this.#lots > 1) {
       this.#lots = Math.floor(this.#lots / 2)
