@@ -23,9 +23,8 @@ function run(mb_per_hour: number, change: (sample: Sample, n: number) => Sample 
   const dice = chance(5)
   return Array.from({ length: SAMPLES }, (_, n) => {
     const at_ms = n * 10_000
-    const own_mb = 240 + (n % 9) * 2 + dice() * 4 + (mb_per_hour * at_ms) / HOUR_MS
-    // A broker maps its indexes, which grow as its log does.
-    const used = { rss_mb: own_mb + n, own_mb, heap_mb: null, cpu_s: n * 2 }
+    const rss_mb = 240 + (n % 9) * 2 + dice() * 4 + (mb_per_hour * at_ms) / HOUR_MS
+    const used = { rss_mb, heap_mb: null, cpu_s: n * 2 }
     const sample: Sample = {
       at_ms,
       processes: { ingester: used, api: used, clickhouse: used, kafka: used, soak: used },

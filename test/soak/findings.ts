@@ -29,11 +29,7 @@ export interface Growth {
 const HOUR_MS = 3_600_000
 
 /** Over the second half; first and last are medians of a twelfth of it. */
-export function growthOf(
-  samples: readonly Sample[],
-  process: Process,
-  of: 'rss_mb' | 'own_mb' | 'heap_mb' = 'own_mb',
-): Growth {
+export function growthOf(samples: readonly Sample[], process: Process, of: 'rss_mb' | 'heap_mb' = 'rss_mb'): Growth {
   const series = (some: readonly Sample[]) =>
     some.flatMap(({ at_ms, processes }) => {
       const value = processes[process]?.[of] ?? null

@@ -31,13 +31,12 @@ The processes together used ${total.toFixed(2)} of ${cpus().length} cores, ${((1
 
 ${all.map(({ ok, text }) => `- ${ok === null ? 'open' : ok ? 'ok' : 'WRONG'}: ${text}`).join('\n')}
 ${verdict.length === 0 ? '- open: whether each event was stored once: it was broken off, or these are samples alone\n' : ''}
-Memory over the second half (medians of its twelfths; the slope's interval is 99 %). Judged is what a process has of its own: RSS without the pages of files it maps.
+Memory over the second half (medians of its twelfths; the slope's interval is 99 %):
 
 ${table(
   ['', 'first MB', 'last MB', 'most MB', 'slope, MB an hour', 'interval'],
   PROCESSES.flatMap(process => [
-    grown(`${process}: of its own`, growthOf(samples, process)),
-    grown(`${process}: RSS`, growthOf(samples, process, 'rss_mb')),
+    grown(`${process}: RSS`, growthOf(samples, process)),
     grown(`${process}: ${process === 'clickhouse' ? 'counted by it' : 'heap'}`, growthOf(samples, process, 'heap_mb')),
   ]).filter(([, mb]) => mb !== 'NaN'),
 )}

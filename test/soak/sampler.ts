@@ -8,7 +8,7 @@ import type { Sample } from './samples.ts'
 type Used = Sample['processes'][string]
 
 const TICK_S = 1 / 100
-const NOTHING: Used = { rss_mb: null, own_mb: null, heap_mb: null, cpu_s: null }
+const NOTHING: Used = { rss_mb: null, heap_mb: null, cpu_s: null }
 const IS_ERROR = /"level":"(?:error|fatal)"|^\S+ (?:ERROR|FATAL) /
 const LINES_KEPT = 20
 
@@ -94,10 +94,8 @@ function usedBy(pid: number | undefined): Used {
   if (pid === undefined || process.platform !== 'linux') return NOTHING
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-    const mb = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1]) / 1024
-    const cpu_s = (Number(fields[11]) + Number(fields[12])) * TICK_S
-    return { rss_mb: mb('VmRSS'), own_mb: mb('RssAnon'), heap_mb: null, cpu_s }
+    const rss_kb = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+    return { rss_mb: rss_kb / 1024, heap_mb: null, cpu_s: (Number(fields[11]) + Number(fields[12])) * TICK_S }
   } catch {
     // It died.
     return NOTHING

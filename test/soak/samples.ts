@@ -9,11 +9,8 @@ export type Process = (typeof PROCESSES)[number]
 const figure = z.number().nullable()
 const sampleSchema = z.object({
   at_ms: z.number(),
-  /**
-   * Since its begin; of `soak`, the fleet and whoever asks. `own_mb` is RSS without the pages of files that are mapped, such as a broker's
-   * indexes: the kernel takes those back when it likes.
-   */
-  processes: z.record(z.string(), z.object({ rss_mb: figure, own_mb: figure, heap_mb: figure, cpu_s: figure })),
+  /** Since its begin; of `soak`, the fleet and whoever asks. */
+  processes: z.record(z.string(), z.object({ rss_mb: figure, heap_mb: figure, cpu_s: figure })),
   /** The most parts that one partition of each table has. */
   parts: z.record(z.string(), z.number()),
   /** From handing an event to the producer until a query sees it, of each event looked for since the last sample. */
