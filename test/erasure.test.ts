@@ -18,7 +18,7 @@ import { apiOver } from './support/app.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { Pipeline } from './support/pipeline.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
-import { sharedServices, stopServices, unique } from './support/services.ts'
+import { ownDatabase, stopServices } from './support/services.ts'
 
 const HOUR_MS = 3_600_000
 const START = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 3 * HOUR_MS
@@ -47,7 +47,7 @@ const open: Store[] = []
 
 /** Two hours of three sessions, one event after the other, refused messages between them; all settled. The last offset is of session 1. */
 async function scene(): Promise<Scene> {
-  const config = { ...sharedServices().clickhouse, database: unique('erasure') }
+  const config = ownDatabase('erasure')
   await migrate(config, RETENTION)
   const store = openStore(config)
   open.push(store)

@@ -22,7 +22,7 @@ import {
 import { type Measured, SCORE_SQL, scoreCell } from '../ingest/store/experience/score.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { RETENTION } from './support/seed.ts'
-import { sharedServices, unique } from './support/services.ts'
+import { ownDatabase } from './support/services.ts'
 
 interface Vector {
   readonly bitrate_mbps: number
@@ -43,7 +43,7 @@ const { vectors } = JSON.parse(readFileSync(new URL('./data/g1072_vectors.json',
 
 let store: Store
 beforeAll(async () => {
-  const config = { ...sharedServices().clickhouse, database: unique('experience') }
+  const config = ownDatabase('experience')
   await migrate(config, RETENTION)
   store = openStore(config)
 })

@@ -7,7 +7,7 @@ import type { Store } from '../ingest/store/clickhouse.ts'
 import { createCheck, type Document, type Endpoint, endpointsOf } from './fuzz/document.ts'
 import { type FuzzReport, fuzz } from './fuzz/run.ts'
 import { seededTarget } from './fuzz/seeded.ts'
-import { sharedServices, unique } from './support/services.ts'
+import { ownDatabase } from './support/services.ts'
 
 const REQUESTS = 600
 const SEED = 1
@@ -16,7 +16,7 @@ let store: Store
 let document: Document
 let report: FuzzReport
 beforeAll(async () => {
-  const { store: opened, ...target } = await seededTarget({ ...sharedServices().clickhouse, database: unique('fuzz') })
+  const { store: opened, ...target } = await seededTarget(ownDatabase('fuzz'))
   store = opened
   document = (await (await target.send('/openapi.json', {})).json()) as Document
   report = await fuzz({ ...target, requests: REQUESTS, seed: SEED })

@@ -20,7 +20,7 @@ import { createQueryVitals } from '../query/http/vitals.ts'
 import { apiOver } from './support/app.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
-import { sharedServices, temporaryDirectory, unique } from './support/services.ts'
+import { ownDatabase, temporaryDirectory } from './support/services.ts'
 import { until } from './support/verify.ts'
 
 const MINUTE_MS = 60_000
@@ -34,7 +34,7 @@ const { key, hash } = keyFor('guarding tests')
 
 let store: Store
 beforeAll(async () => {
-  const config = { ...sharedServices().clickhouse, database: unique('guarding') }
+  const config = ownDatabase('guarding')
   await migrate(config, RETENTION)
   store = openStore(config)
   const events = Array.from({ length: SESSIONS }, (_, n) =>

@@ -17,7 +17,7 @@ import { chance } from '../query/statistics/weights.ts'
 import { type App, apiOver } from './support/app.ts'
 import { sessionId } from './support/events.ts'
 import { keyFor, RETENTION, Seed, settleAll } from './support/seed.ts'
-import { sharedServices, unique } from './support/services.ts'
+import { ownDatabase } from './support/services.ts'
 
 const search = (fleet: Fleet) => atOnce(findSegments(fleet))
 const isPlanted = (name: Name | undefined): boolean =>
@@ -221,7 +221,7 @@ describe('over HTTP', () => {
   let store: Store
   let app: App
   beforeAll(async () => {
-    const config = { ...sharedServices().clickhouse, database: unique('insights') }
+    const config = ownDatabase('insights')
     await migrate(config, RETENTION)
     store = openStore(config)
     app = apiOver(store, [hash], { now: () => NOW })

@@ -6,15 +6,13 @@ import { EventRows } from '../ingest/store/columns.ts'
 import { EditedMigration, migrate, readMigrations } from '../ingest/store/migrate.ts'
 import { dueCoarser, TIERS } from '../ingest/store/settle.ts'
 import { RETENTION } from './support/seed.ts'
-import { sharedServices, unique } from './support/services.ts'
-
-const inDatabase = (database: string): StoreConfig => ({ ...sharedServices().clickhouse, database })
+import { ownDatabase } from './support/services.ts'
 
 let config: StoreConfig
 let store: Store
 
 beforeAll(async () => {
-  config = inDatabase(unique('migrated'))
+  config = ownDatabase('migrated')
   await migrate(config, RETENTION)
   store = openStore(config)
 })
@@ -57,10 +55,10 @@ describe('migrating', () => {
   })
 
   test('by several at once gives the same tables', async () => {
-    const together = inDatabase(unique('migrated_together'))
+    const together = ownDatabase('migrated_together')
     await Promise.all([1, 2, 3].map(() => migrate(together, RETENTION)))
     expect(await migrate(together, RETENTION)).toEqual([])
-    const fresh = inDatabase(unique('migrated_fresh'))
+    const fresh = ownDatabase('migrated_fresh')
     expect(await migrate(fresh, RETENTION)).toEqual(readMigrations().map(({ name }) => name))
     expect(await schemaOf(together.database)).toEqual(await schemaOf(fresh.database))
   }, 60_000)
@@ -70,7 +68,7 @@ describe('migrating', () => {
     async died_behind => {
       const migrations = readMigrations()
       const at = migrations.findIndex(({ name }) => name === '010_minutes_by_session')
-      const moving = inDatabase(unique('migrated_minutes'))
+      const moving = ownDatabase('migrated_minutes')
       await migrate(moving, RETENTION, migrations.slice(0, at))
       const place = openStore(moving)
       const from = Math.floor(Date.now() / 3_600_000 - 3) * 3_600
@@ -126,7 +124,7 @@ describe('migrating', () => {
   })
 
   test('brings the tables to the retention that is configured now', async () => {
-    const changing = inDatabase(unique('migrated_retention'))
+    const changing = ownDatabase('migrated_retention')
     const days = async (): Promise<Record<string, number>> => {
       const rows = await store.query<{ name: string; days: number }>(
         `SELECT name, toUInt32(extract(engine_full, 'toIntervalDay\\\\((\\\\d+)\\\\)')) AS days FROM system.tables

@@ -23,7 +23,7 @@ import { SESSION_COLUMNS, SESSIONS_TABLE, settleSessions } from '../ingest/store
 import { dueCoarser, TIERS, type Tier } from '../ingest/store/settle.ts'
 import { eventOf, sessionId } from './support/events.ts'
 import { RETENTION, Seed, settleAll } from './support/seed.ts'
-import { sharedServices, unique } from './support/services.ts'
+import { ownDatabase } from './support/services.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const HOUR_S = 3_600
@@ -49,7 +49,7 @@ const settleEverything = async (): Promise<void> => {
 }
 
 beforeAll(async () => {
-  config = { ...sharedServices().clickhouse, database: unique('recompute') }
+  config = ownDatabase('recompute')
   await migrate(config, RETENTION)
   store = openStore(config)
   seed = new Seed(store, 'recompute#1')

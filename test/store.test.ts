@@ -4,25 +4,23 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createAdmission, NEW_VALUES_PER_FIELD_AND_DAY, OTHER } from '../ingest/load/admit.ts'
 import { Batch, insertBatch, storedPartitions } from '../ingest/store/batch.ts'
-import { openStore, type Store, type StoreConfig } from '../ingest/store/clickhouse.ts'
+import { openStore, type Store } from '../ingest/store/clickhouse.ts'
 import type { Accepted } from '../ingest/store/columns.ts'
 import { migrate } from '../ingest/store/migrate.ts'
 import { claim, noteProgress, OWNERS, type Progress, readProgress } from '../ingest/store/owner.ts'
 import { due10s, dueCoarser, settle, TIERS } from '../ingest/store/settle.ts'
 import { eventOf } from './support/events.ts'
 import { RETENTION } from './support/seed.ts'
-import { sharedServices, unique } from './support/services.ts'
+import { ownDatabase, unique } from './support/services.ts'
 
 const START = Math.floor(Date.now() / 60_000) * 60_000 - 10 * 60_000
 
-const inDatabase = (database: string): StoreConfig => ({ ...sharedServices().clickhouse, database })
 const asIs = (_field: string, value: string): string => value
 
-let config: StoreConfig
 let store: Store
 
 beforeAll(async () => {
-  config = inDatabase(unique('store'))
+  const config = ownDatabase('store')
   await migrate(config, RETENTION)
   store = openStore(config)
 })
@@ -55,7 +53,7 @@ const rowsOf = (log_id: string) =>
 describe('a batch', () => {
   test('of several partitions is one part', async () => {
     const log_id = unique('part')
-    const own = inDatabase(unique('store_part'))
+    const own = ownDatabase('store_part')
     await migrate(own, RETENTION)
     const alone = openStore(own)
     try {

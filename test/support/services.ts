@@ -38,6 +38,12 @@ export const sharedServices = (): SharedServices => inject('services')
 /** A name nobody else uses, for a topic, a group or a database. `prefix`: a letter, then letters, digits, underscores. */
 export const unique = (prefix: string): string => `${prefix}_${randomBytes(6).toString('hex')}`
 
+/** A database of the shared ClickHouse that nobody else uses. It is not there yet: migrating makes it. */
+export const ownDatabase = (prefix: string): ClickHouseAccess & { readonly database: string } => ({
+  ...sharedServices().clickhouse,
+  database: unique(prefix),
+})
+
 /** An empty directory that goes with the run. */
 export const temporaryDirectory = (prefix = 'data'): string => mkdtempSync(join(sharedServices().root, `${prefix}-`))
 
