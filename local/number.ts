@@ -1,5 +1,5 @@
 /** Numbers and lengths on a command line: what does not fit is said with what was expected, before anything is started. */
-import { InvalidArgumentError } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 
 const MOST = 4_294_967_295
 
@@ -24,3 +24,7 @@ export function duration_ms(text: string): number {
     throw new InvalidArgumentError('expected a length such as 90s, 5m or 1h')
   return length_ms
 }
+
+/** Milliseconds to whoever runs the command; its help shows them as they are written. */
+export const lengthOption = (flags: string, description: string, otherwise: string): Option =>
+  new Option(flags, description).argParser(duration_ms).default(duration_ms(otherwise), otherwise)

@@ -80,6 +80,7 @@ export async function prepareBroker(options: BrokerOptions): Promise<Command> {
 function javaArguments(jars: string, { heap_mb = HEAP_MB, short_lived = false }: BrokerOptions): string[] {
   return [
     `-Xms${HEAP_AT_FIRST_MB}m`,
+    '-XX:+AlwaysPreTouch',
     `-Xmx${heap_mb}m`,
     ...(short_lived ? ['-XX:TieredStopAtLevel=1'] : []),
     // One collector thread: on two cores shared with the rest of the service, pauses are short and the process stays small.

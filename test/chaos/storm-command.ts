@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { onSignal } from '../../ingest/runtime/shutdown.ts'
-import { duration_ms, wholeFrom } from '../../local/number.ts'
+import { lengthOption, wholeFrom } from '../../local/number.ts'
 import { chance } from '../../query/statistics/weights.ts'
 import { machine, quantile, seconds, table, writeReport } from '../support/report.ts'
 import type { Verdict } from '../support/verify.ts'
@@ -24,8 +24,8 @@ new Command('npm run storm --')
   .description(
     'three ingesters, one joining or leaving all the time: nothing lost, nothing doubled, soon as fresh as before',
   )
-  .option('--for <length>', 'how long: 60s, 5m …', duration_ms, 300_000)
-  .option('--every <length>', 'between two changes, and how long each may be felt', duration_ms, 10_000)
+  .addOption(lengthOption('--for <length>', 'how long: 60s, 5m …', '5m'))
+  .addOption(lengthOption('--every <length>', 'between two changes, and how long each may be felt', '10s'))
   .option('--rate <events/s>', 'how much is said meanwhile', wholeFrom(1, 10_000), 2_000)
   .option('--seed <number>', 'other ingesters at other times', wholeFrom(1), 1)
   .option('--dir <directory>', 'where logs are kept if it goes wrong', '.data/chaos')

@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { onSignal } from '../../ingest/runtime/shutdown.ts'
-import { duration_ms, wholeFrom } from '../../local/number.ts'
+import { lengthOption, wholeFrom } from '../../local/number.ts'
 import { writeReport } from '../support/report.ts'
 import { findings } from './findings.ts'
 import { soakReport } from './report.ts'
@@ -31,7 +31,7 @@ new Command('npm run soak --')
   .description(
     'the whole service for long under an even load: memory flat, parts bounded, no errors, as fresh as at first',
   )
-  .option('--for <length>', 'how long: 2m, 45m …', duration_ms, 45 * 60_000)
+  .addOption(lengthOption('--for <length>', 'how long: 2m, 45m …', '45m'))
   .option('--rate <events/s>', 'how much is said, about', wholeFrom(1, 40_000), RATE)
   .option('--seed <number>', 'other people', wholeFrom(1), 1)
   .option('--dir <directory>', 'where the samples are kept', '.data/soak')
