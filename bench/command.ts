@@ -6,16 +6,14 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
-import { wholeFrom } from '../local/number.ts'
 import { type Measured, markdown } from './finding.ts'
-import { type Known, PARTS, type Part, type PartName } from './parts.ts'
+import { PARTS, type Part, type PartName } from './parts.ts'
 import { machine } from './stage.ts'
 
 interface Flags {
   readonly quick: boolean
   readonly only?: PartName
   readonly json?: string
-  readonly maximum?: number
 }
 
 type Results = Partial<Record<PartName, Measured>>
@@ -30,26 +28,20 @@ new Command('npm run bench --')
   .option('--quick', 'small, for a smoke run: the figures mean nothing', false)
   .addOption(new Option('--only <part>', 'one part').choices(NAMES))
   .option('--json <file>', 'write what was found there as well')
-  .option(
-    '--maximum <events/s>',
-    'what freshness alone is measured at shares of; else what ingest stored',
-    wholeFrom(1),
-  )
   .allowExcessArguments(false)
   .action((flags: Flags) => bench(flags))
   .parseAsync()
 
-async function bench({ quick, only, json, maximum }: Flags): Promise<void> {
+async function bench({ quick, only, json }: Flags): Promise<void> {
   const begun = performance.now()
   const tell = (line: string): void =>
     console.log(`${((performance.now() - begun) / 1_000).toFixed(0).padStart(4)} s  ${line}`)
-  const known: Known = maximum === undefined ? {} : { maximum }
   const found: Results = {}
   for (const name of NAMES.filter(one => only === undefined || one === only)) {
     tell(name)
     const part: Part = PARTS[name]
     const measured = `${machine()}; ${versions()}${quick ? '; QUICK: the figures mean nothing' : ''}`
-    found[name] = { measured, finding: await part(quick, line => tell(`  ${line}`), known) }
+    found[name] = { measured, finding: await part(quick, line => tell(`  ${line}`)) }
     if (!quick) keep(found)
   }
   console.log(`\n${markdown(inOrder(found))}`)

@@ -33,8 +33,8 @@ const NOTES = [
   'Median of runs in turn, their spread beside it. CPU of all processes but the broker, until nothing merges any more. “Ten-second cells alone” leaves out what ours settles beside them (minutes, hours, sessions, the cube).',
 ]
 
-/** Live-like load from a full topic. `maximum`: events a second that ours stored and settled. */
-export async function liveRace(size: RaceSize, tell: Tell): Promise<Finding & { readonly maximum: number }> {
+/** Live-like load from a full topic. */
+export async function liveRace(size: RaceSize, tell: Tell): Promise<Finding> {
   return onGround(async ground => {
     const found = await raceOn(ground, 'live', size, [...inTurn(size.rounds), 'manual'], tell)
     return {
@@ -45,7 +45,6 @@ export async function liveRace(size: RaceSize, tell: Tell): Promise<Finding & { 
           tableOf(found),
       },
       notes: NOTES,
-      maximum: rate(found, 'ours', ({ cells_s }) => cells_s),
     }
   })
 }

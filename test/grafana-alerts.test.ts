@@ -147,6 +147,8 @@ describe('the pipeline', () => {
     const place = await holding('silent', minutesAgo(5))
     expect(await fires(place, 'nothing-stored', Date.now())).toBe(false)
     expect(await fires(place, 'nothing-stored', Date.now() + 10 * MINUTE_MS)).toBe(true)
+    expect(await fires(place, 'nothing-stored', Date.now() + 10 * HOUR_MS), 'it goes on all night').toBe(true)
+    expect(await fires(place, 'nothing-stored', Date.now() + 30 * HOUR_MS), 'given up').toBe(false)
     expect(await fires(await empty('never'), 'nothing-stored')).toBe(false)
   })
 

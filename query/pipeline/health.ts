@@ -1,8 +1,8 @@
 /**
  * Can the numbers be trusted now? What was stored in the last quarter of an hour, how new it is, what was refused, lost or sent twice,
  * and what still waits to be settled. Over a fixed recent span, so that a panel may ask as often as it likes.
- * How far Kafka's log is ahead of the ingester is not known here: the API does not speak to Kafka (`ingest_lag_records` is the
- * ingester's vital). What is known is how old the newest stored record of a partition is.
+ * How far Kafka's log is ahead of the ingester is not asked here (`ingest_lag_records` is the ingester's vital), but how old the newest
+ * stored record of a partition is.
  */
 import { z } from 'zod'
 import { REASONS } from '../../ingest/contract/refusal.ts'

@@ -1,6 +1,6 @@
 /** Alerts on the pipeline itself: when the numbers can not be trusted, or do not come. */
 import type { Retention } from '../../../ingest/store/migrate.ts'
-import { DUE_10S } from '../../../ingest/store/settle.ts'
+import { DUE_10S, NOTED } from '../../../ingest/store/settle.ts'
 import { METRICS } from '../../../query/metrics/catalogue.ts'
 import { grouping, valueSql } from '../../../query/metrics/questions.ts'
 import { groupedSql } from '../../../query/metrics/sql.ts'
@@ -11,7 +11,7 @@ import { EVERYBODY } from '../sql/subject.ts'
 import { lastSeconds } from '../sql/window.ts'
 import type { Rule } from './rule.ts'
 
-const [MINUTE_S, HOUR_S] = [60, 3_600]
+const [MINUTE_S, HOUR_S, DAY_S] = [60, 3_600, 86_400]
 const TO = 'toUInt32(toUnixTimestamp64Milli($__toTime_ms) / 1000)'
 const before = (seconds: number): string => `${TO} - ${seconds}`
 const REFUSED_ABOVE_PCT = 1
@@ -35,14 +35,16 @@ export const pipelineRules = (kept: Retention): Rule[] =>
       shown: { title: 'Stored, by minute' },
       title: 'Nothing is stored any more',
       severity: 'page' as const,
+      // What was settled is few rows to read, and a whole day of them: an alert that ends by itself says that all is well.
       sql: printed(
-        `SELECT sumIf(rows, t >= ${before(6 * MINUTE_S)}) = 0 AS silent FROM (${STORED_SQL}) HAVING sum(rows) >= ${ROWS_MIN}`,
-        { since: before(HOUR_S) },
+        `SELECT sum(rows) = 0 AS silent FROM (${STORED_SQL})
+HAVING (SELECT sum(noted_rows) FROM (${NOTED} WHERE tier = '10s' AND t >= toDateTime(${before(DAY_S)}, 'UTC') GROUP BY t)) >= ${ROWS_MIN}`,
+        { since: before(6 * MINUTE_S) },
       ),
-      range_s: HOUR_S,
+      range_s: DAY_S,
       above: 0,
       for: '2m',
-      summary: 'Within the last hour rows were stored, and in the last five minutes none.',
+      summary: 'Within the last day rows were stored, and in the last five minutes none.',
     },
     {
       uid: 'not-fresh',
