@@ -9,11 +9,12 @@ import { KafkaSource, WrongTimestampType } from './load/kafka.ts'
 import { Loader } from './load/loader.ts'
 import { runSettler } from './load/settler.ts'
 import { TopicRecreated } from './load/take.ts'
-import { ConfigError, readConfig } from './runtime/config.ts'
+import { readConfig } from './runtime/config.ts'
+import { listen } from './runtime/listen.ts'
 import { createLog } from './runtime/log.ts'
 import { onSignal, runShutdown } from './runtime/shutdown.ts'
 import { VARIABLES_HELP } from './runtime/variables.ts'
-import { createIngestVitals, serveVitals } from './runtime/vitals.ts'
+import { createIngestVitals, vitalsServer } from './runtime/vitals.ts'
 import { openStore, worthRetrying } from './store/clickhouse.ts'
 import { keepClasses } from './store/experience/classes.ts'
 import { migrate, retentionOf } from './store/migrate.ts'
@@ -44,8 +45,11 @@ async function run(accept_new_log: boolean): Promise<void> {
   const vitals = createIngestVitals()
   let loader: Loader | undefined
   const health = { notReady: () => (loader ? loader.notReady() : 'starting') }
-  const server = await serveVitals(vitals.registry, health, config.INGEST_VITALS_PORT).catch(error => {
-    throw portError(error, config.INGEST_VITALS_PORT)
+  const server = vitalsServer(vitals.registry, health)
+  await listen(server, {
+    host: config.INGEST_VITALS_HOST,
+    port: config.INGEST_VITALS_PORT,
+    variables: 'INGEST_VITALS',
   })
   const stopping = new AbortController()
   const store = openStore(config.clickhouse)
@@ -136,11 +140,4 @@ async function untilReachable(
       await sleep(Math.min(5_000, 200 * 2 ** tries), undefined, { signal }).catch(() => {})
     }
   }
-}
-
-function portError(error: unknown, port: number): Error {
-  const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
-  return taken
-    ? new ConfigError(`port ${port} is taken; stop what listens there or set INGEST_VITALS_PORT to a free one`)
-    : new Error(String(error))
 }

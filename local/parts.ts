@@ -5,6 +5,7 @@
 import { join, resolve } from 'node:path'
 import { buildConsole } from '../dashboards/console/build.ts'
 import type { Config, Environment } from '../ingest/runtime/config.ts'
+import { urlOf } from '../ingest/runtime/listen.ts'
 import type { Command } from './child.ts'
 import { THREADS } from './clickhouse/engine-config.ts'
 import { portMustBeFree } from './ports.ts'
@@ -26,7 +27,7 @@ export function clickHousePart({ config, environment }: NodePartOptions): PartSp
   return {
     name: 'clickhouse',
     command: async () => {
-      await portMustBeFree(port, 'CLICKHOUSE_PORT')
+      await portMustBeFree({ host: '127.0.0.1', port, variables: 'CLICKHOUSE' })
       // Without the size it would start itself again with it, and the pid we know would not be the engine's.
       return node('local/clickhouse/main.ts', { UV_THREADPOOL_SIZE: String(THREADS), TZ: 'UTC', ...environment })
     },
@@ -39,14 +40,14 @@ export function clickHousePart({ config, environment }: NodePartOptions): PartSp
 
 /** The ingester. It stores what is in hand before it ends: 52 s if every step takes as long as it may. */
 export function ingesterPart({ config, environment, flags = [] }: NodePartOptions): PartSpec {
-  const port = config.INGEST_VITALS_PORT
+  const { INGEST_VITALS_HOST: host, INGEST_VITALS_PORT: port } = config
   return {
     name: 'ingester',
     command: async () => {
-      await portMustBeFree(port, 'INGEST_VITALS_PORT')
+      await portMustBeFree({ host, port, variables: 'INGEST_VITALS' })
       return node('ingest/main.ts', environment, flags, ['--max-semi-space-size=64'])
     },
-    probe: httpProbe(`http://127.0.0.1:${port}/readyz`),
+    probe: httpProbe(`${urlOf({ host, port })}/readyz`),
     ready_within_ms: 120_000,
     stop_within_ms: 55_000,
     gives_way: true,
@@ -70,12 +71,8 @@ export function apiPart({ config, environment }: NodePartOptions): PartSpec {
   }
 }
 
-/** Where this machine reaches the API: an address that means "every interface" is no address to go to. */
-export function apiUrl(config: Config): string {
-  const everywhere = config.HTTP_HOST === '0.0.0.0' || config.HTTP_HOST === '::'
-  const host = everywhere ? '127.0.0.1' : config.HTTP_HOST
-  return `http://${host.includes(':') ? `[${host}]` : host}:${config.HTTP_PORT}`
-}
+/** Where this machine reaches the API. */
+export const apiUrl = ({ HTTP_HOST: host, HTTP_PORT: port }: Config): string => urlOf({ host, port })
 
 function node(
   file: string,

@@ -8,6 +8,7 @@ import { createAdaptorServer } from '@hono/node-server'
 import { Command } from 'commander'
 import { createKafkaSender } from '../ingest/emit/kafka.ts'
 import { type Config, ConfigError, readConfig } from '../ingest/runtime/config.ts'
+import { isLoopback, listen } from '../ingest/runtime/listen.ts'
 import { createLog, type Log } from '../ingest/runtime/log.ts'
 import { onSignal, runShutdown } from '../ingest/runtime/shutdown.ts'
 import { VARIABLES_HELP } from '../ingest/runtime/variables.ts'
@@ -28,7 +29,6 @@ import { createAsk } from './metrics/question.ts'
 const READY_EVERY_MS = 2_000
 /** Panels of a dashboard that are drawn together, by many who look at it. Cells are settled every few seconds: nobody sees it. */
 const SHARE_MS = 1_000
-const LOOPBACK_HOSTS = ['127.0.0.1', '::1', 'localhost']
 /** A question may take its time, a request may not: this is for reading it. */
 const REQUEST_TIMEOUT_MS = 10_000
 /** For what the ledger holds when the process ends. */
@@ -93,7 +93,7 @@ async function run(): Promise<void> {
     retention: retentionOf(config),
     vitals,
     log,
-    loopback_only: LOOPBACK_HOSTS.includes(config.HTTP_HOST),
+    loopback_only: isLoopback(config.HTTP_HOST),
     limits: callLimitsOf(config),
     asking: { rows_max: config.API_ROWS_MAX },
     share_ms: SHARE_MS,
@@ -103,7 +103,11 @@ async function run(): Promise<void> {
     stopping: stopping.signal,
     console_dir: config.CONSOLE_DIR,
   })
-  const server = await listen(app.fetch, config.HTTP_HOST, config.HTTP_PORT)
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    serverOptions: { requestTimeout: REQUEST_TIMEOUT_MS },
+  }) as Server
+  await listen(server, { host: config.HTTP_HOST, port: config.HTTP_PORT, variables: 'HTTP' })
   const watching = watchStore(connection, log, stopping.signal)
 
   onSignal(async signal => {
@@ -159,27 +163,6 @@ async function watchStore(connection: Connection, log: Log, signal: AbortSignal)
     if (waiting) await connection.follow(readConfig(process.env).clickhouse)
     await sleep(READY_EVERY_MS, undefined, { signal }).catch(() => {})
   }
-}
-
-type Fetch = Parameters<typeof createAdaptorServer>[0]['fetch']
-
-/** @throws ConfigError if the port is taken */
-async function listen(fetch: Fetch, hostname: string, port: number): Promise<Server> {
-  const server = createAdaptorServer({ fetch, serverOptions: { requestTimeout: REQUEST_TIMEOUT_MS } }) as Server
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', error => reject(portError(error, hostname, port)))
-    server.listen(port, hostname, resolve)
-  })
-  return server
-}
-
-function portError(error: Error, hostname: string, port: number): Error {
-  const code = 'code' in error ? error.code : undefined
-  if (code === 'EADDRINUSE')
-    return new ConfigError(`port ${port} is taken; stop what listens there or set HTTP_PORT to a free one`)
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
-    return new ConfigError(`HTTP_HOST: ${hostname} is no address of this machine`)
-  return error
 }
 
 const closed = (server: Server): Promise<void> =>

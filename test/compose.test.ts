@@ -94,7 +94,9 @@ describe('compose.yaml', () => {
 
   test('asks and publishes the ports that are listened on', () => {
     const { HTTP_PORT } = readConfig(environmentOf('api'))
-    const { INGEST_VITALS_PORT } = readConfig(environmentOf('ingester'))
+    const { INGEST_VITALS_HOST, INGEST_VITALS_PORT } = readConfig(environmentOf('ingester'))
+    expect(INGEST_VITALS_HOST).toBe('0.0.0.0')
+    expect(services.ingester?.ports).toEqual([`127.0.0.1:${INGEST_VITALS_PORT}:${INGEST_VITALS_PORT}`])
     expect(services.api?.ports).toEqual([`127.0.0.1:${HTTP_PORT}:${HTTP_PORT}`])
     expect(services.api?.healthcheck.test.join(' ')).toContain(`:${HTTP_PORT}/readyz`)
     expect(services.ingester?.healthcheck.test.join(' ')).toContain(`:${INGEST_VITALS_PORT}/readyz`)

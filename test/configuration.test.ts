@@ -4,10 +4,12 @@
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { readConfig } from '../ingest/runtime/config.ts'
+import { ConfigError, readConfig } from '../ingest/runtime/config.ts'
+import { listen, urlOf } from '../ingest/runtime/listen.ts'
 import { DEFAULTS, variables } from '../ingest/runtime/variables.ts'
 import { envExample } from './support/env-example.ts'
 import { variablesReadBy } from './support/readers.ts'
@@ -39,6 +41,29 @@ describe('.env.example', () => {
     expect(Object.keys(variables.shape).filter(name => !(name in environment))).toEqual([])
     expect(readConfig(environment)).toEqual(readConfig({}))
   })
+})
+
+describe('a place to listen at', () => {
+  test('that is not to be had is named with its variable', async () => {
+    const taken = createServer()
+    onTestFinished(() => void taken.close())
+    await listen(taken, { host: '127.0.0.1', port: 0, variables: 'HTTP' })
+    const { port } = taken.address() as AddressInfo
+    const at = (host: string, port: number) => listen(createServer(), { host, port, variables: 'INGEST_VITALS' })
+    await expect(at('127.0.0.1', port)).rejects.toThrow(
+      new ConfigError(
+        `port ${port} on 127.0.0.1 is taken: stop what listens there or set INGEST_VITALS_PORT to a free one`,
+      ),
+    )
+    await expect(at('192.0.2.1', 0)).rejects.toThrow('INGEST_VITALS_HOST: 192.0.2.1 is no address of this machine')
+  })
+
+  test.each([
+    ['0.0.0.0', 'http://127.0.0.1:80'],
+    ['::', 'http://127.0.0.1:80'],
+    ['::1', 'http://[::1]:80'],
+    ['10.0.0.7', 'http://10.0.0.7:80'],
+  ])('%s is reached at %s', (host, url) => expect(urlOf({ host, port: 80 })).toBe(url))
 })
 
 describe('who reads what', () => {

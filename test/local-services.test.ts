@@ -150,7 +150,7 @@ describe('what is missing is said in one sentence', () => {
     const squatter = createServer().listen(port, '127.0.0.1')
     const options = { data_dir: temporaryDirectory(), port, environment: process.env }
     await expect(prepareBroker(options)).rejects.toThrow(
-      `Port ${port} on 127.0.0.1 is taken: stop what listens there or set KAFKA_PORT to a free one`,
+      `port ${port} on 127.0.0.1 is taken: stop what listens there or set KAFKA_PORT to a free one`,
     )
     squatter.close()
   })

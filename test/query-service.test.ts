@@ -217,7 +217,9 @@ describe('the process', () => {
     expect(await bad.ended).toBe(1)
     expect(bad.run.err).toContain('HTTP_PORT')
     expect(await busy.ended).toBe(1)
-    expect(busy.run.err.trim()).toBe(`port ${port} is taken; stop what listens there or set HTTP_PORT to a free one`)
+    expect(busy.run.err.trim()).toBe(
+      `port ${port} on 127.0.0.1 is taken: stop what listens there or set HTTP_PORT to a free one`,
+    )
     taken.close()
   })
 

@@ -75,9 +75,10 @@ const CLICKHOUSE = {
 }
 
 const INGESTER = {
-  INGEST_VITALS_PORT: whole(0, 65_535)
-    .default(19_100)
-    .describe("Port of the ingester's /metrics, /livez and /readyz, on 127.0.0.1; 0: any free one"),
+  INGEST_VITALS_HOST: text
+    .default('127.0.0.1')
+    .describe("Address of the ingester's /metrics, /livez and /readyz, which ask for no key"),
+  INGEST_VITALS_PORT: whole(0, 65_535).default(19_100).describe('Their port; 0: any free one'),
   INGEST_FLUSH_MS: whole(10, 60_000)
     .default(500)
     .describe('A batch is sent at this age at the latest (2 s while a backlog is worked off)'),

@@ -121,9 +121,9 @@ export interface Health {
   notReady(): string | undefined
 }
 
-/** `/metrics`, `/livez`, `/readyz` on loopback. Rejects with EADDRINUSE if the port is taken. */
-export async function serveVitals(registry: Registry, health: Health, port: number): Promise<Server> {
-  const server = createServer(async (request, response) => {
+/** `/metrics`, `/livez`, `/readyz`. */
+export function vitalsServer(registry: Registry, health: Health): Server {
+  return createServer(async (request, response) => {
     const answer = (status: number, type: string, body: string) =>
       response.writeHead(status, { 'content-type': type }).end(body)
     if (request.url === '/livez') return answer(200, 'text/plain', 'ok\n')
@@ -134,9 +134,4 @@ export async function serveVitals(registry: Registry, health: Health, port: numb
     if (request.url === '/metrics') return answer(200, registry.contentType, await registry.metrics())
     return answer(404, 'text/plain', 'not found\n')
   })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, '127.0.0.1', resolve)
-  })
-  return server
 }

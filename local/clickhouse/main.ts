@@ -9,6 +9,7 @@ import type { Server } from 'node:http'
 import { dirname, join, resolve } from 'node:path'
 import { Command } from 'commander'
 import { type Config, ConfigError, passwordFile, readConfig } from '../../ingest/runtime/config.ts'
+import { listen } from '../../ingest/runtime/listen.ts'
 import { createLog } from '../../ingest/runtime/log.ts'
 import { onSignal, runShutdown } from '../../ingest/runtime/shutdown.ts'
 import { type Engine, EngineUnavailable, openEngine } from './engine.ts'
@@ -47,7 +48,7 @@ async function main(config: Config): Promise<void> {
   const credentials = { user: config.CLICKHOUSE_USER, password: ensurePassword(passwordFile(config.DATA_DIR)) }
   const server = createFront({ credentials, executor, spool })
   try {
-    await listen(server, config.CLICKHOUSE_PORT)
+    await listen(server, { host: '127.0.0.1', port: config.CLICKHOUSE_PORT, variables: 'CLICKHOUSE' })
   } catch (error) {
     spool.close()
     engine.close()
@@ -96,21 +97,6 @@ async function killAll(engine: Engine): Promise<void> {
   const context = { database: 'default', settings: new Map(), params: new Map(), unbound: [], urgent: true }
   await engine.lease(context, lease => lease.run("KILL QUERY WHERE query NOT LIKE '%system.processes%' ASYNC"))
   await until(() => engine.running === 0)
-}
-
-function listen(server: Server, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        error.code === 'EADDRINUSE'
-          ? new EngineUnavailable(
-              `port ${port} on 127.0.0.1 is taken: stop the process that listens there, or set CLICKHOUSE_PORT to another port`,
-            )
-          : error,
-      ),
-    )
-    server.listen(port, '127.0.0.1', resolve)
-  })
 }
 
 /** Made once, whole or not at all: written beside and linked into place, so two who start at once agree on one. */

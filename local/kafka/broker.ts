@@ -53,7 +53,7 @@ export function brokerPart(options: BrokerOptions): PartSpec {
 /** Checks and lays out all a start needs. @throws CannotStart naming what is missing */
 export async function prepareBroker(options: BrokerOptions): Promise<Command> {
   const { environment, port, data_dir } = options
-  await portMustBeFree(port, 'KAFKA_PORT')
+  await portMustBeFree({ host: '127.0.0.1', port, variables: 'KAFKA' })
   const java = await findJava(environment)
   const jars = await brokerJars(environment, options.announce ?? (() => {}))
   const directory = join(data_dir, 'kafka')
