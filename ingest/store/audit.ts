@@ -18,7 +18,7 @@ export interface PartitionAudit {
 }
 
 /** Every position of the log that is covered, as a SELECT: rows, and what was erased (kind `erased`). `where` is on `ingested_at`. */
-export const positionsSql = (where: string): string => `
+const positionsSql = (where: string): string => `
     SELECT log_id, kafka_partition, kafka_offset, offsets, toString(kind) AS kind, reason, toNullable(appended_at) AS appended_at, ingested_at
     FROM events_v1
     WHERE ${where} AND (log_id, kafka_partition, kafka_offset) NOT IN (SELECT log_id, kafka_partition, kafka_offset FROM erasures_v1)
@@ -47,25 +47,29 @@ ORDER BY log_id, kafka_partition`
 
 export const auditPartitions = (store: Store): Promise<PartitionAudit[]> => store.query<PartitionAudit>(AUDIT)
 
-const RECENTLY = "ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') - INTERVAL 1 HOUR"
+/** Rows are marked by the clocks of those who inserted them, and a partition goes from one to another: so far these may be apart. */
+const SKEW_S = 600
 
 /**
- * The same promise over the recent rows, cheap enough to ask every minute: offsets uncovered (> 0) or covered twice (< 0) among those
- * from the first that was ingested at or after `since_ms` on.
+ * Of each partition, from the first offset on that was ingested at or after `since` (SQL): every later position, whenever it was marked. It
+ * is whole if `next_offset - first_offset = covered`; more is doubled, less missing. Reads the rows of that time and of `SKEW_S` before it.
  */
+export const recentSql = (since: string): string => `
+SELECT log_id, kafka_partition, min(kafka_offset) AS first_offset, max(kafka_offset + offsets) AS next_offset, sum(offsets) AS covered,
+  sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired, countIf(kind != 'erased') AS rows,
+  toUnixTimestamp64Milli(maxOrNullIf(appended_at, kind != 'gap')) AS appended_ms, toUnixTimestamp64Milli(max(ingested_at)) AS ingested_ms
+FROM (${positionsSql(`ingested_at >= ${since} - INTERVAL ${SKEW_S} SECOND`)}) AS event
+INNER JOIN (
+  SELECT log_id, kafka_partition, min(kafka_offset) AS begin FROM events_v1 WHERE ingested_at >= ${since} GROUP BY log_id, kafka_partition
+) AS recent USING (log_id, kafka_partition)
+WHERE kafka_offset >= recent.begin
+GROUP BY log_id, kafka_partition`
+
+const OFF = `SELECT sum(abs(toInt64(next_offset) - toInt64(first_offset) - toInt64(covered))) AS off
+FROM (${recentSql("fromUnixTimestamp64Milli({since:Int64}, 'UTC')")})`
+
+/** The same promise over the rows since then, for every minute: how many offsets are not covered, or twice. */
 export async function auditRecent(store: Store, since_ms: number): Promise<number> {
-  const rows = await store.query<{ off: number }>(
-    `SELECT sum(abs(toInt64(next) - toInt64(first) - toInt64(covered))) AS off FROM (
-       SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next, sum(offsets) AS covered
-       FROM (${positionsSql(RECENTLY)}) AS event
-       INNER JOIN (
-         SELECT log_id, kafka_partition, min(kafka_offset) AS begin FROM events_v1
-         WHERE ingested_at >= fromUnixTimestamp64Milli({since:Int64}, 'UTC') GROUP BY log_id, kafka_partition
-       ) AS recent USING (log_id, kafka_partition)
-       WHERE event.kafka_offset >= recent.begin
-       GROUP BY log_id, kafka_partition
-     )`,
-    { since: since_ms },
-  )
-  return rows[0]?.off ?? 0
+  const [row] = await store.query<{ off: number }>(OFF, { since: since_ms })
+  return row?.off ?? 0
 }

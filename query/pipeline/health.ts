@@ -6,7 +6,7 @@
  */
 import { z } from 'zod'
 import { REASONS } from '../../ingest/contract/refusal.ts'
-import { positionsSql } from '../../ingest/store/audit.ts'
+import { recentSql } from '../../ingest/store/audit.ts'
 import { EVENT_KINDS, SAID_KINDS } from '../../ingest/store/cells.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import { type DueBucket, due10s, dueCoarser, type Tier } from '../../ingest/store/settle.ts'
@@ -17,8 +17,6 @@ import { iso } from '../metrics/range.ts'
 import { moment } from '../metrics/sql.ts'
 
 export const RECENT_S = 15 * 60
-/** Rows of one insert are marked with one moment; those of a slower clock may lie behind by this much. */
-const SKEW_S = 3_600
 /** What is older was settled long ago or will be when its events arrive. */
 const BACKLOG_S = 3_600
 
@@ -108,18 +106,9 @@ const positionRow = z.object({
   ingested_ms: z.number(),
 })
 
-/** From each partition's first recent offset on; every offset of it is asked for, whenever its row was marked. */
 export const positionsQuestion = (now_ms: number): Question<z.infer<typeof positionRow>> => ({
   id: 'pipeline_positions',
-  sql: `SELECT log_id, kafka_partition, min(kafka_offset) AS first_offset, max(kafka_offset + offsets) AS next_offset, sum(offsets) AS covered,
-  sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired, countIf(kind != 'erased') AS rows,
-  toUnixTimestamp64Milli(maxOrNullIf(appended_at, kind != 'gap')) AS appended_ms, toUnixTimestamp64Milli(max(ingested_at)) AS ingested_ms
-FROM (${positionsSql(`ingested_at >= ${moment('since')} - INTERVAL ${SKEW_S} SECOND`)}) AS event
-INNER JOIN (
-  SELECT log_id, kafka_partition, min(kafka_offset) AS begin FROM events_v1 WHERE ${RECENT} GROUP BY log_id, kafka_partition
-) AS recent USING (log_id, kafka_partition)
-WHERE kafka_offset >= recent.begin
-GROUP BY log_id, kafka_partition ORDER BY log_id, kafka_partition`,
+  sql: `${recentSql(moment('since'))} ORDER BY log_id, kafka_partition`,
   params: { since: since(now_ms) },
   row: positionRow,
 })
