@@ -6,14 +6,23 @@ import { createServer } from 'node:net'
 import { listen, type Place } from '../ingest/runtime/listen.ts'
 import { CannotStart } from './child.ts'
 
-/** A port nobody listens on now. */
-export const freePort = (): Promise<number> => listenOnce({ host: '127.0.0.1', port: 0, variables: '' })
+/** Given to somebody of this process, who may not listen there yet. */
+const spokenFor = new Set<number>()
+
+/** A port nobody listens on now, and nobody else here was given. */
+export async function freePort(): Promise<number> {
+  const port = await listenOnce({ host: '127.0.0.1', port: 0, variables: '' })
+  if (spokenFor.has(port)) return freePort()
+  spokenFor.add(port)
+  return port
+}
 
 /** @throws CannotStart naming the port and the variable that moves it */
 export async function portMustBeFree(place: Place): Promise<void> {
   await listenOnce(place).catch(error => {
     throw new CannotStart(error.message)
   })
+  spokenFor.add(place.port)
 }
 
 async function listenOnce(place: Place): Promise<number> {
