@@ -138,6 +138,20 @@ describe('of a pipeline that carries events', () => {
     })
   })
 
+  test('what a slower clock marked is not missing', async () => {
+    const log_id = 'pipeline#slower'
+    await store.command(
+      `INSERT INTO events_v1 (log_id, kafka_partition, kafka_offset, offsets, appended_at, ingested_at, kind, reason)
+       SELECT {log_id:String}, 0, position.1, position.2, now64(3), now64(3) - toIntervalMinute(position.3), 'gap', 'control'
+       FROM (SELECT arrayJoin([(0, 2, 0), (2, 2, 24), (4, 1, 0)]) AS position)`,
+      { log_id },
+    )
+    const { pipeline } = await told(app)
+    expect(pipeline.partitions.find(partition => partition.log_id === log_id)).toMatchObject({
+      ...{ first_offset: 0, next_offset: 5, offsets_missing: 0, offsets_doubled: 0 },
+    })
+  })
+
   test('there is nothing to ask it but this', async () => {
     expect(await (await ask(app, '?from=now-1h')).json()).toMatchObject({ status: 400, code: 'unknown_parameter' })
   })
