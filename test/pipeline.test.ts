@@ -75,7 +75,6 @@ describe('of a pipeline that carries events', () => {
         { reason: 'bad_shape', count: 3, share: 0.75 },
         { reason: 'not_json', count: 1, share: 0.25 },
       ],
-      resent_pct: (100 * again.length) / (rows - 4),
     })
     expect(pipeline.per_minute.reduce((sum, minute) => sum + minute.rows, 0)).toBe(rows)
   })
@@ -87,11 +86,12 @@ describe('of a pipeline that carries events', () => {
       minute: { due_buckets: 0, oldest_due_at: null },
     })
     expect(before.meta).toMatchObject({ as_of: null, complete: false })
-    expect(before.pipeline.completeness_pct).toBeNull()
+    expect(before.pipeline).toMatchObject({ completeness_pct: null, resent_pct: null })
     await settleAll(store, START / 1_000 - 3_600)
     const { pipeline, meta } = await told(app)
     expect(pipeline.settling).toMatchObject({ '10s': { due_buckets: 0 }, minute: { due_buckets: 0 } })
     expect(pipeline.completeness_pct).toBeCloseTo((100 * arrived.length) / events.length, 9)
+    expect(pipeline.resent_pct).toBeCloseTo((100 * again.length) / (arrived.length + again.length), 9)
     expect(meta).toMatchObject({ as_of: expect.any(String), ingest_lag_ms: expect.any(Number), sessions: 4 })
   })
 
@@ -118,38 +118,40 @@ describe('of a pipeline that carries events', () => {
     })
   })
 
+  // Each of them: first offset, offsets, stored how many minutes ago.
   test.each([
-    ['missing', '', 3],
-    ['doubled', ', (2, 3), (3, 2)', 2],
-  ] as const)('an offset that is %s shows', async (which, more, count) => {
+    ['missing', '(0, 2, 0), (5, 1, 0)', { first_offset: 0, next_offset: 6, offsets_missing: 3, offsets_doubled: 0 }],
+    [
+      'doubled',
+      '(0, 2, 0), (2, 3, 0), (3, 2, 0)',
+      { first_offset: 0, next_offset: 5, offsets_missing: 0, offsets_doubled: 2 },
+    ],
+    [
+      'doubled a while later',
+      '(0, 3, 20), (2, 3, 0)',
+      { first_offset: 2, next_offset: 5, offsets_missing: 0, offsets_doubled: 1 },
+    ],
+    [
+      'marked by a slower clock, not missing',
+      '(0, 2, 0), (2, 2, 24), (4, 1, 0)',
+      { first_offset: 0, next_offset: 5, offsets_missing: 0, offsets_doubled: 0 },
+    ],
+  ] as const)('an offset that is %s shows', async (what, positions, expected) => {
     // Rows no ingester of ours would write.
-    const log_id = `pipeline#${which}`
-    await store.command(
-      `INSERT INTO events_v1 (log_id, kafka_partition, kafka_offset, offsets, appended_at, ingested_at, kind, reason)
-       SELECT {log_id:String}, 0, position.1, position.2, now64(3), now64(3), 'gap', 'control'
-       FROM (SELECT arrayJoin([(0, 2)${which === 'missing' ? ', (5, 1)' : more}]) AS position)`,
-      { log_id },
-    )
-    const { pipeline } = await told(app)
-    expect(pipeline[`offsets_${which}`]).toBe(count)
-    expect(pipeline.partitions.find(partition => partition.log_id === log_id)).toMatchObject({
-      [`offsets_${which}`]: count,
-      last_appended_at: null,
-    })
-  })
-
-  test('what a slower clock marked is not missing', async () => {
-    const log_id = 'pipeline#slower'
+    const log_id = `pipeline#${what}`
     await store.command(
       `INSERT INTO events_v1 (log_id, kafka_partition, kafka_offset, offsets, appended_at, ingested_at, kind, reason)
        SELECT {log_id:String}, 0, position.1, position.2, now64(3), now64(3) - toIntervalMinute(position.3), 'gap', 'control'
-       FROM (SELECT arrayJoin([(0, 2, 0), (2, 2, 24), (4, 1, 0)]) AS position)`,
+       FROM (SELECT arrayJoin([${positions}]) AS position)`,
       { log_id },
     )
     const { pipeline } = await told(app)
     expect(pipeline.partitions.find(partition => partition.log_id === log_id)).toMatchObject({
-      ...{ first_offset: 0, next_offset: 5, offsets_missing: 0, offsets_doubled: 0 },
+      ...expected,
+      last_appended_at: null,
     })
+    for (const which of ['offsets_missing', 'offsets_doubled'])
+      expect(pipeline[which]).toBe(pipeline.partitions.reduce((sum, partition) => sum + Number(partition[which]), 0))
   })
 
   test('there is nothing to ask it but this', async () => {

@@ -17,14 +17,6 @@ export interface PartitionAudit {
   readonly expired: number
 }
 
-/** Every position of the log that is covered, as a SELECT: rows, and what was erased (kind `erased`). `where` is on `ingested_at`. */
-const positionsSql = (where: string): string => `
-    SELECT log_id, kafka_partition, kafka_offset, offsets, toString(kind) AS kind, reason, toNullable(appended_at) AS appended_at, ingested_at
-    FROM events_v1
-    WHERE ${where} AND (log_id, kafka_partition, kafka_offset) NOT IN (SELECT log_id, kafka_partition, kafka_offset FROM erasures_v1)
-    UNION ALL
-    SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1, 'erased', '', NULL, ingested_at FROM erasures_v1 WHERE ${where}`
-
 /** Reads every position of the log: for tests, the demo's end and the audit of a partition, not for a dashboard's refresh. */
 const AUDIT = `
 SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,
@@ -40,7 +32,12 @@ FROM (
     ifNull(max(toNullable(kind != 'erased')) OVER (
       PARTITION BY log_id, kafka_partition ORDER BY kafka_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ), 0) AS after_row
-  FROM (${positionsSql('1')})
+  FROM (
+    SELECT log_id, kafka_partition, kafka_offset, offsets, toString(kind) AS kind, reason FROM events_v1
+    WHERE (log_id, kafka_partition, kafka_offset) NOT IN (SELECT log_id, kafka_partition, kafka_offset FROM erasures_v1)
+    UNION ALL
+    SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1, 'erased', '' FROM erasures_v1
+  )
 )
 GROUP BY log_id, kafka_partition
 ORDER BY log_id, kafka_partition`
@@ -50,19 +47,39 @@ export const auditPartitions = (store: Store): Promise<PartitionAudit[]> => stor
 /** Rows are marked by the clocks of those who inserted them, and a partition goes from one to another: so far these may be apart. */
 const SKEW_S = 600
 
+const POSITION = 'log_id, kafka_partition, kafka_offset'
+
+/**
+ * What is covered, as a SELECT: a row for each partition of a batch, whose offsets follow each other; then one more for each position that
+ * was erased, and one less where its row is still there. `where` is on `ingested_at`. (Row by row, joined with the first of each partition and
+ * looked up among what was erased: 2.3 instead of 0.8 s for 18 million rows; 2 cores, 2026-11-27.)
+ */
+const coveredSql = (where: string): string => `
+    SELECT log_id, kafka_partition, ingested_at, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,
+      toInt64(sum(offsets)) AS positions, toInt64(count()) AS stored,
+      sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired_positions, maxOrNullIf(appended_at, kind != 'gap') AS last_appended_at
+    FROM events_v1 WHERE ${where} GROUP BY log_id, kafka_partition, ingested_at
+    UNION ALL
+    SELECT DISTINCT log_id, kafka_partition, ingested_at, kafka_offset, kafka_offset + 1, 1, 0, 0, NULL FROM erasures_v1 WHERE ${where}
+    UNION ALL
+    SELECT log_id, kafka_partition, ingested_at, kafka_offset, kafka_offset + 1, -1, -1, 0, NULL FROM events_v1
+    WHERE ${where} AND ingested_at IN (SELECT ingested_at FROM erasures_v1 WHERE ${where})
+      AND (${POSITION}) IN (SELECT ${POSITION} FROM erasures_v1 WHERE ${where})`
+
 /**
  * Of each partition, from the first offset on that was ingested at or after `since` (SQL): every later position, whenever it was marked. It
  * is whole if `next_offset - first_offset = covered`; more is doubled, less missing. Reads the rows of that time and of `SKEW_S` before it.
  */
 export const recentSql = (since: string): string => `
-SELECT log_id, kafka_partition, min(kafka_offset) AS first_offset, max(kafka_offset + offsets) AS next_offset, sum(offsets) AS covered,
-  sumIf(offsets, kind = 'gap' AND reason = 'expired') AS expired, countIf(kind != 'erased') AS rows,
-  toUnixTimestamp64Milli(maxOrNullIf(appended_at, kind != 'gap')) AS appended_ms, toUnixTimestamp64Milli(max(ingested_at)) AS ingested_ms
-FROM (${positionsSql(`ingested_at >= ${since} - INTERVAL ${SKEW_S} SECOND`)}) AS event
-INNER JOIN (
-  SELECT log_id, kafka_partition, min(kafka_offset) AS begin FROM events_v1 WHERE ingested_at >= ${since} GROUP BY log_id, kafka_partition
-) AS recent USING (log_id, kafka_partition)
-WHERE kafka_offset >= recent.begin
+SELECT log_id, kafka_partition, min(greatest(first, begin)) AS first_offset, max(next) AS next_offset,
+  sum(if(first >= begin, positions, least(positions, toInt64(next - begin)))) AS covered,
+  sum(expired_positions) AS expired, sum(stored) AS rows,
+  toUnixTimestamp64Milli(max(last_appended_at)) AS appended_ms, toUnixTimestamp64Milli(max(ingested_at)) AS ingested_ms
+FROM (
+  SELECT *, minOrNullIf(first, stored > 0 AND ingested_at >= ${since}) OVER (PARTITION BY log_id, kafka_partition) AS begin
+  FROM (${coveredSql(`ingested_at >= ${since} - INTERVAL ${SKEW_S} SECOND`)})
+)
+WHERE next > begin
 GROUP BY log_id, kafka_partition`
 
 const OFF = `SELECT sum(abs(toInt64(next_offset) - toInt64(first_offset) - toInt64(covered))) AS off

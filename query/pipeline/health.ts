@@ -7,12 +7,13 @@
 import { z } from 'zod'
 import { REASONS } from '../../ingest/contract/refusal.ts'
 import { recentSql } from '../../ingest/store/audit.ts'
-import { EVENT_KINDS, SAID_KINDS } from '../../ingest/store/cells.ts'
+import { SAID_KINDS } from '../../ingest/store/cells.ts'
 import type { Store } from '../../ingest/store/clickhouse.ts'
 import { type DueBucket, due10s, dueCoarser, type Tier } from '../../ingest/store/settle.ts'
 import { type Answer, type Desk, metaOf, subjectOf } from '../metrics/answer.ts'
+import { METRICS } from '../metrics/catalogue.ts'
 import { type Question, StoreFailure } from '../metrics/question.ts'
-import { behindQuestion } from '../metrics/questions.ts'
+import { behindQuestion, overallQuestion } from '../metrics/questions.ts'
 import { iso } from '../metrics/range.ts'
 import { moment } from '../metrics/sql.ts'
 
@@ -49,7 +50,6 @@ export interface Health {
   readonly rejected: number
   readonly rejected_pct: number | null
   readonly rejects: { readonly reason: (typeof REASONS)[number]; readonly count: number; readonly share: number }[]
-  /** Of the recent events, those that came again. */
   readonly resent_pct: number | null
   readonly completeness_pct: number | null
   readonly offsets_missing: number
@@ -81,17 +81,6 @@ const reasonsQuestion = (now_ms: number): Question<z.infer<typeof reasonRow>> =>
 GROUP BY reason ORDER BY refused DESC, reason`,
   params: { since: since(now_ms) },
   row: reasonRow,
-})
-
-const resentRow = z.object({ all_events: z.number(), distinct_events: z.number() })
-
-/** A hash of 64 bits stands for an event: of a hundred million, none is mistaken for another one. */
-const resentQuestion = (now_ms: number): Question<z.infer<typeof resentRow>> => ({
-  id: 'pipeline_resent',
-  sql: `SELECT count() AS all_events, uniqExact(cityHash64(t10, session_id, source, seq)) AS distinct_events
-FROM events_v1 WHERE kind IN ${EVENT_KINDS} AND t10 >= ${moment('since')}`,
-  params: { since: since(now_ms) },
-  row: resentRow,
 })
 
 const positionRow = z.object({
@@ -134,16 +123,16 @@ export async function health(desk: Desk, store: Store): Promise<Answer<Health>> 
   const now_ms = desk.now()
   const window = { from: { before_now_ms: RECENT_S * 1_000 }, to: { before_now_ms: 0 }, tier: '10s' as const }
   const { subject, freshness } = await subjectOf(desk, { ...window, filters: [] })
-  const [minutes, reasons, [resent], positions, progress, fine, minute, hour, [behind], fresh] = await Promise.all([
+  const [minutes, reasons, positions, progress, fine, minute, hour, [behind], [resent], fresh] = await Promise.all([
     desk.ask(minutesQuestion(now_ms)),
     desk.ask(reasonsQuestion(now_ms)),
-    desk.ask(resentQuestion(now_ms)),
     desk.ask(positionsQuestion(now_ms)),
     desk.ask(PROGRESS),
     backlog(due10s(store, since(now_ms) - BACKLOG_S)),
     backlog(dueCoarser(store, 'minute', since(now_ms) - BACKLOG_S)),
     backlog(dueCoarser(store, 'hour', since(now_ms) - BACKLOG_S)),
     desk.ask(behindQuestion(subject)),
+    desk.ask(overallQuestion(METRICS.resent_pct, subject)),
     freshness,
   ])
   const partitions = partitionsOf(positions, progress)
@@ -160,16 +149,13 @@ export async function health(desk: Desk, store: Store): Promise<Answer<Health>> 
     rejected,
     rejected_pct: rows > 0 ? (100 * rejected) / rows : null,
     rejects: reasons.map(({ reason, refused }) => ({ reason, count: refused, share: refused / Math.max(1, rejected) })),
-    resent_pct: resentPct(resent),
+    resent_pct: resent?.value ?? null,
     completeness_pct: behind?.completeness_pct ?? null,
     ...{ offsets_missing: offsets('offsets_missing'), offsets_doubled: offsets('offsets_doubled') },
     ...{ offsets_expired: offsets('offsets_expired'), settling: { '10s': fine, minute, hour }, partitions },
   }
   return { data: [answer], meta: metaOf(null, subject, fresh, behind) }
 }
-
-const resentPct = (row: z.infer<typeof resentRow> | undefined): number | null =>
-  row && row.all_events > 0 ? (100 * (row.all_events - row.distinct_events)) / row.all_events : null
 
 async function backlog(due: Promise<DueBucket[]>): Promise<Backlog> {
   const buckets = await due.catch(error => {

@@ -38,8 +38,8 @@ const pipeline = z
     rejected: count,
     rejected_pct: z.number().nullable().openapi({ description: 'Null if nothing arrived' }),
     rejects: z.array(z.object({ reason: z.enum(REASONS), count, share: z.number() })),
-    resent_pct: z.number().nullable().openapi({ description: 'Events that came again, of the events in the span' }),
-    completeness_pct: z.number().nullable(),
+    resent_pct: z.number().nullable().openapi({ description: 'The metric, of the span' }),
+    completeness_pct: z.number().nullable().openapi({ description: 'The metric, of the span' }),
     ...offsets,
     settling: z.object({ '10s': backlog, minute: backlog, hour: backlog }).openapi({
       description: 'Buckets that changed since they were settled; one or two always do while events arrive',
