@@ -5,7 +5,7 @@
  */
 import { CELL_COLUMNS, EVENT_KINDS, EVENT_TERMS } from '../../ingest/store/cells.ts'
 import { SCORE_SQL } from '../../ingest/store/experience/score.ts'
-import { RIVAL_EVENTS } from './raw.ts'
+import { RIVAL_EVENTS, VIEW_SETTINGS } from './raw.ts'
 
 export const RIVAL_CELLS = 'rival_cells'
 
@@ -64,7 +64,7 @@ export const cellTables = (): string[] => [
        ${EVENT_TERMS}
      SELECT t10 AS t, session_id, ${KEPT.map(([name, { sql }]) => `${sql} AS cell_${name}`).join(',\n       ')}
      FROM ${RIVAL_EVENTS} WHERE kind IN ${EVENT_KINDS} GROUP BY t10, session_id
-   )`,
+   ) ${VIEW_SETTINGS}`,
 ]
 
 /** What both must say alike, over everything: each name and its SQL over one row a cell. */

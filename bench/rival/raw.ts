@@ -4,6 +4,7 @@
  * It checks nothing and delivers at least once; fsync is left out, which only favours it.
  */
 import { CONTEXT_FIELDS, STAGES } from '../../ingest/contract/events.ts'
+import { FRUITLESS_PASSES } from '../../ingest/store/clickhouse.ts'
 import { INGESTERS } from '../stage.ts'
 
 /** `best`: whole messages, one JSONExtract for all fields. `manual`: as the manual has it, a typed column a field. */
@@ -97,6 +98,11 @@ const columnsOf = (field: (name: string) => string): Readonly<Record<string, str
   ),
 })
 
+/** Behind a view's SELECT, which is read again for each block: what spares ours spares it as well. */
+export const VIEW_SETTINGS = `SETTINGS ${Object.entries(FRUITLESS_PASSES)
+  .map(([name, value]) => `${name} = ${value}`)
+  .join(', ')}`
+
 const select = (field: (name: string) => string, from: string): string =>
   `SELECT ${Object.entries(columnsOf(field))
     .map(([name, sql]) => `${sql} AS ${name}`)
@@ -126,10 +132,10 @@ export function consuming(form: Form, source: Source): string[] {
         `CREATE MATERIALIZED VIEW rival_consumer TO ${RIVAL_EVENTS} AS ${select(
           name => `tupleElement(said, '${name}')`,
           `(SELECT JSONExtract(message, '${tuple(FIELDS).replaceAll("'", "\\'")}') AS said, _partition, _offset, _timestamp_ms FROM ${QUEUE})`,
-        )}`,
+        )} ${VIEW_SETTINGS}`,
       ]
     : [
         `CREATE TABLE ${QUEUE} (${typed.join(', ')}) ${engine(source, 'JSONEachRow')}`,
-        `CREATE MATERIALIZED VIEW rival_consumer TO ${RIVAL_EVENTS} AS ${select(name => name, QUEUE)}`,
+        `CREATE MATERIALIZED VIEW rival_consumer TO ${RIVAL_EVENTS} AS ${select(name => name, QUEUE)} ${VIEW_SETTINGS}`,
       ]
 }

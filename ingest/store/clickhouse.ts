@@ -28,6 +28,12 @@ export interface Store {
   close(): Promise<void>
 }
 
+/**
+ * Passes of ClickHouse's analyzer that find nothing in what we say, and take half of the time to read a long statement: of one that settles
+ * cells 0.13 s of CPU are left of 0.24 (2 cores, 2026-11-27).
+ */
+export const FRUITLESS_PASSES = { optimize_syntax_fuse_functions: 0, optimize_and_compare_chain: 0 } as const
+
 export function openStore(config: StoreConfig, options: { readonly timeout_ms?: number } = {}): Store {
   const client: ClickHouseClient = createClient({
     url: config.url,
@@ -38,7 +44,7 @@ export function openStore(config: StoreConfig, options: { readonly timeout_ms?: 
     max_open_connections: 16,
     // Its errors reach whoever asked; printed here they would say a statement's parameters.
     log: { level: ClickHouseLogLevel.OFF },
-    clickhouse_settings: { output_format_json_quote_64bit_integers: 0 },
+    clickhouse_settings: { output_format_json_quote_64bit_integers: 0, ...FRUITLESS_PASSES },
   })
   const request = (sql: string, params: Params, settings: Settings) => ({
     query: sql,

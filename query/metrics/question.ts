@@ -43,9 +43,6 @@ export const LIMITS: Settings = {
   max_memory_usage: QUERY_BYTES_MAX,
   max_rows_to_read: QUERY_ROWS_READ_MAX,
   max_result_rows: QUERY_ROWS_MAX,
-  // Passes of ClickHouse's analyzer that find nothing here and take half of the time to read a long question.
-  optimize_syntax_fuse_functions: 0,
-  optimize_and_compare_chain: 0,
 }
 
 /** @param observe told the question's id and how long ClickHouse took, failed or not */
