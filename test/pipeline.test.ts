@@ -120,23 +120,27 @@ describe('of a pipeline that carries events', () => {
 
   // Each of them: first offset, offsets, stored how many minutes ago.
   test.each([
-    ['missing', '(0, 2, 0), (5, 1, 0)', { first_offset: 0, next_offset: 6, offsets_missing: 3, offsets_doubled: 0 }],
     [
-      'doubled',
+      'that are missing',
+      '(0, 2, 0), (5, 1, 0)',
+      { first_offset: 0, next_offset: 6, offsets_missing: 3, offsets_doubled: 0 },
+    ],
+    [
+      'that are doubled',
       '(0, 2, 0), (2, 3, 0), (3, 2, 0)',
       { first_offset: 0, next_offset: 5, offsets_missing: 0, offsets_doubled: 2 },
     ],
     [
-      'doubled a while later',
+      'that are doubled a while later',
       '(0, 3, 20), (2, 3, 0)',
       { first_offset: 2, next_offset: 5, offsets_missing: 0, offsets_doubled: 1 },
     ],
     [
-      'marked by a slower clock, not missing',
+      'that a slower clock marked, and are not missing',
       '(0, 2, 0), (2, 2, 24), (4, 1, 0)',
       { first_offset: 0, next_offset: 5, offsets_missing: 0, offsets_doubled: 0 },
     ],
-  ] as const)('an offset that is %s shows', async (what, positions, expected) => {
+  ] as const)('offsets %s', async (what, positions, expected) => {
     // Rows no ingester of ours would write.
     const log_id = `pipeline#${what}`
     await store.command(

@@ -17,6 +17,8 @@ export interface PartitionAudit {
   readonly expired: number
 }
 
+const POSITION = 'log_id, kafka_partition, kafka_offset'
+
 /** Reads every position of the log: for tests, the demo's end and the audit of a partition, not for a dashboard's refresh. */
 const AUDIT = `
 SELECT log_id, kafka_partition, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,
@@ -33,10 +35,10 @@ FROM (
       PARTITION BY log_id, kafka_partition ORDER BY kafka_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     ), 0) AS after_row
   FROM (
-    SELECT log_id, kafka_partition, kafka_offset, offsets, toString(kind) AS kind, reason FROM events_v1
-    WHERE (log_id, kafka_partition, kafka_offset) NOT IN (SELECT log_id, kafka_partition, kafka_offset FROM erasures_v1)
+    SELECT ${POSITION}, offsets, toString(kind) AS kind, reason FROM events_v1
+    WHERE (${POSITION}) NOT IN (SELECT ${POSITION} FROM erasures_v1)
     UNION ALL
-    SELECT DISTINCT log_id, kafka_partition, kafka_offset, 1, 'erased', '' FROM erasures_v1
+    SELECT DISTINCT ${POSITION}, 1, 'erased', '' FROM erasures_v1
   )
 )
 GROUP BY log_id, kafka_partition
@@ -47,12 +49,9 @@ export const auditPartitions = (store: Store): Promise<PartitionAudit[]> => stor
 /** Rows are marked by the clocks of those who inserted them, and a partition goes from one to another: so far these may be apart. */
 const SKEW_S = 600
 
-const POSITION = 'log_id, kafka_partition, kafka_offset'
-
 /**
  * What is covered, as a SELECT: a row for each partition of a batch, whose offsets follow each other; then one more for each position that
- * was erased, and one less where its row is still there. `where` is on `ingested_at`. (Row by row, joined with the first of each partition and
- * looked up among what was erased: 2.3 instead of 0.8 s for 18 million rows; 2 cores, 2026-11-27.)
+ * was erased, and one less where its row is still there: looked for only in batches that something was erased of. `where` is on `ingested_at`.
  */
 const coveredSql = (where: string): string => `
     SELECT log_id, kafka_partition, ingested_at, min(kafka_offset) AS first, max(kafka_offset + offsets) AS next,

@@ -29,8 +29,7 @@ export interface Store {
 }
 
 /**
- * Passes of ClickHouse's analyzer that find nothing in what we say, and take half of the time to read a long statement: one that settles ten
- * seconds of few sessions takes 0.22 instead of 0.47 s of CPU (chdb 3.4.0, AMD EPYC, 2026-11-27; none of the 100 other passes counts).
+ * Passes of ClickHouse's analyzer that find nothing in what we say, and take half of the time to read a long statement. Off.
  */
 export const FRUITLESS_PASSES = { optimize_syntax_fuse_functions: 0, optimize_and_compare_chain: 0 } as const
 
