@@ -220,6 +220,37 @@ describe('a session that is known', () => {
   })
 })
 
+describe('of more sessions than are kept', () => {
+  const heard = (lots: readonly number[]) =>
+    lots.map(lot => ({
+      ...{ id: `${lot}`, first: 1, last: 100, lot, settled_us: 1, stutter_time_pct: 0, labels: ['wifi'] },
+    }))
+  const kept = (sessions: PriorSessions) =>
+    sessions
+      .due(100)
+      .flatMap(({ ids }) => ids)
+      .sort()
+
+  test('those with the least lots stay, as many as may', () => {
+    const sessions = new PriorSessions(3)
+    sessions.hear(heard([50, 10, 40]))
+    expect([kept(sessions), sessions.lots]).toEqual([['10', '40', '50'], 65_536])
+    sessions.hear(heard([20, 60]))
+    expect([kept(sessions), sessions.lots]).toEqual([['10', '20', '40'], 50])
+    sessions.hear(heard([45, 30, 50]))
+    expect([kept(sessions), sessions.lots]).toEqual([['10', '20', '30'], 40])
+  })
+
+  test('more are drawn again once few are left', () => {
+    const sessions = new PriorSessions(4)
+    sessions.hear(heard([10, 20, 30, 40, 50]))
+    sessions.forgetBefore(99)
+    expect(sessions.lots).toBe(50)
+    sessions.forgetBefore(101)
+    expect(sessions.lots).toBe(100)
+  })
+})
+
 describe('a cohort', () => {
   test('has one vote per session, however long each played', () => {
     const interval = (kbps: number): Pick<BitrateEvent, 'bitrate_kbps' | 'target_bitrate_kbps'> => ({

@@ -26,7 +26,7 @@ export interface PriorSource {
 }
 
 /** Enough for thirty sessions in each of hundreds of cohorts; 4 MB at most. */
-const SESSIONS_MAX = 10_000
+export const SESSIONS_MAX = 10_000
 const REFRESH_EVERY_MS = 60_000
 /** The store has other work: between two questions there is a pause as long as the one before took. */
 const PAUSE_MAX_MS = 2_000

@@ -112,10 +112,14 @@ export class PriorSessions {
       if (known) Object.assign(known, heard)
       else this.#entries.set(id, { id, lot, ...heard, read_until: undefined, sustained: undefined })
     }
-    while (this.#entries.size > this.#sessions_max && this.#lots > 1) {
-      this.#lots = Math.floor(this.#lots / 2)
-      this.#drop(({ lot }) => lot >= this.#lots)
-    }
+    if (this.#entries.size > this.#sessions_max) this.#draw()
+  }
+
+  /** As many as may stay do, those with the least lots; who shares the first lot that is too many goes with it. */
+  #draw(): void {
+    const lots = Uint16Array.from(this.#entries.values(), ({ lot }) => lot).sort()
+    this.#lots = Math.max(1, lots[this.#sessions_max] ?? LOTS)
+    this.#drop(({ lot }) => lot >= this.#lots)
   }
 
   forgetBefore(from: number): void {

@@ -1,11 +1,13 @@
 /**
- * A soak: the whole service as it ships, people of the fleet who come, play for minutes and go, a question to the API every second, and
- * a look at everything every ten. At the end the fleet's own verdict: each event stored, once, and in its cells.
+ * A soak: the whole service as it ships, with as many sessions in its tables as it remembers, people of the fleet who come, play for minutes
+ * and go, a question to the API every second, and a look at everything every ten. At the end the fleet's own verdict: each event stored,
+ * once, and in its cells.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { writeHistory } from '../../bench/history.ts'
 import { createKafkaSender, type KafkaSender } from '../../ingest/emit/kafka.ts'
 import { openStore, type Store } from '../../ingest/store/clickhouse.ts'
 import { FreshnessProbe } from '../../local/fleet/freshness.ts'
@@ -37,6 +39,8 @@ export interface Soaked {
 
 /** Of one of the fleet's sessions, its host included, in the mean. */
 const EVENTS_PER_SESSION_S = 1.97
+/** As many sessions as the API remembers for its priors: what fills up for an hour or more would look as if it grew. */
+const BEFORE = { sessions: 10_000, seconds: 30, fps: 60, ago_s: 3_600 }
 const SAMPLE_EVERY_MS = 10_000
 const FLUSH_MS = 30_000
 const VERDICT_MS = 300_000
@@ -84,6 +88,9 @@ async function play(options: SoakOptions, service: Service, died: () => number):
   let fresh_ms: number[] = []
   const probe = new FreshnessProbe(store, age_ms => fresh_ms.push(age_ms))
   try {
+    say(`writing what ${BEFORE.sessions} sessions played an hour ago`)
+    const from = Math.floor(Date.now() / 60_000) * 60 - BEFORE.ago_s
+    await writeHistory(store, { ...BEFORE, from }, () => {})
     await sender.connect()
     const begin = await logEnds(brokers, topic)
     const sessions = Math.max(1, Math.round(rate / EVENTS_PER_SESSION_S))
