@@ -15,6 +15,7 @@ import { type FleetRun, runFleet } from '../../local/fleet/run.ts'
 import { gather, judge } from '../../local/fleet/verdict.ts'
 import { freePort } from '../../local/ports.ts'
 import { type Service, startService } from '../../local/service.ts'
+import { SESSIONS_MAX } from '../../query/abr/priors-refresh.ts'
 import { logEnds } from '../support/verify.ts'
 import type { Finding } from './findings.ts'
 import { Questions } from './questions.ts'
@@ -39,8 +40,8 @@ export interface Soaked {
 
 /** Of one of the fleet's sessions, its host included, in the mean. */
 const EVENTS_PER_SESSION_S = 1.97
-/** As many sessions as the API remembers for its priors: what fills up for an hour or more would look as if it grew. */
-const BEFORE = { sessions: 10_000, seconds: 30, fps: 60, ago_s: 3_600 }
+/** As many as the API remembers for its priors: what fills up for hours would look as if it grew. */
+export const BEFORE = { sessions: SESSIONS_MAX, seconds: 30, fps: 60, ago_s: 3_600 }
 const SAMPLE_EVERY_MS = 10_000
 const FLUSH_MS = 30_000
 const VERDICT_MS = 300_000
