@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: what the project claims about speed, freshness and space, measured on this machine in one go: about ten minutes on a
+ * `npm run bench`: what the project claims about speed, freshness and space, measured on this machine in one go: about twenty minutes on a
  * quiet one. Prints tables, ratios first, and writes them to `bench/results/latest.md`; a part that is run alone replaces its own there.
  * `--quick` only shows that every figure is produced, and is not kept.
  */
