@@ -176,7 +176,8 @@ describe('a reader', () => {
     expect(all).toBeGreaterThan(450)
     const some = (await new PriorReader(ask, undefined, 100).refresh(NOW_MS)).sessions
     expect(some).toBeLessThanOrEqual(100)
-    expect(some).toBeGreaterThan(20)
+    // All that may stay, less the few that stutter and whose lot is another's too.
+    expect(some).toBeGreaterThan(80)
   })
 
   test('answers from what was read last while the store is away', async () => {

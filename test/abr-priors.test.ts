@@ -247,7 +247,8 @@ describe('of more sessions than are kept', () => {
     sessions.forgetBefore(99)
     expect(sessions.lots).toBe(50)
     sessions.forgetBefore(101)
-    expect(sessions.lots).toBe(100)
+    sessions.hear(heard([90, 110]))
+    expect([kept(sessions), sessions.lots]).toEqual([['90'], 100])
   })
 })
 

@@ -13,7 +13,6 @@ import {
   signed,
 } from './findings.ts'
 import { PROCESSES, type Sample } from './samples.ts'
-import { BEFORE } from './soak.ts'
 
 export function soakReport(samples: readonly Sample[], verdict: readonly Finding[]): string {
   const all = [...findings(samples), ...verdict]
@@ -25,7 +24,7 @@ export function soakReport(samples: readonly Sample[], verdict: readonly Finding
   const total = busy.reduce((sum, one) => sum + one, 0)
   return `# Soak
 
-\`npm run soak\`: the whole service for ${(took_s / 60).toFixed(1)} min (${samples.length} samples), ${Math.round(made / took_s)} events a second of about ${last?.playing ?? 0} sessions that come and go, a question to the API every second, beside what ${BEFORE.sessions} others played an hour before.
+\`npm run soak\`: the whole service for ${(took_s / 60).toFixed(1)} min (${samples.length} samples), ${Math.round(made / took_s)} events a second of about ${last?.playing ?? 0} sessions that come and go, a question to the API every second; as many others as the API remembers played an hour before.
 ${machine()}.
 
 The processes together used ${total.toFixed(2)} of ${cpus().length} cores, ${((100 * total) / cpus().length).toFixed(0)} % of the machine: ${[...PROCESSES, 'the fleet and whoever asks'].map((name, n) => `${name} ${busy[n]?.toFixed(2)}`).join(', ')}.

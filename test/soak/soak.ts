@@ -41,7 +41,7 @@ export interface Soaked {
 /** Of one of the fleet's sessions, its host included, in the mean. */
 const EVENTS_PER_SESSION_S = 1.97
 /** As many as the API remembers for its priors: what fills up for hours would look as if it grew. */
-export const BEFORE = { sessions: SESSIONS_MAX, seconds: 30, fps: 60, ago_s: 3_600 }
+const BEFORE = { sessions: SESSIONS_MAX, seconds: 30, fps: 60, ago_s: 3_600 }
 const SAMPLE_EVERY_MS = 10_000
 const FLUSH_MS = 30_000
 const VERDICT_MS = 300_000
